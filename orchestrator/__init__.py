@@ -1,0 +1,1 @@
+"""Durable, inspectable, killable executions of task graphs on Celery."""

@@ -1,0 +1,1 @@
+"""Pure decisions: definition to plan, state and event to decision, decision to messages."""

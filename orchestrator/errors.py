@@ -1,0 +1,220 @@
+"""Every error that the orchestrator raises on purpose, in one tree.
+
+Code catches a family; people read a leaf. A message says what was found, where, and what to do next. A leaf keeps
+its facts in ``args``, so that it survives pickling and the broker: ``type(e)(*e.args)`` is ``e``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class OrchestratorError(Exception):
+    """The root of the tree. ``retryable`` tells whether the same call may succeed later without a change."""
+
+    retryable = False
+
+
+# -- what a caller handed in ---------------------------------------------------------------------------------------
+
+
+class DefinitionError(OrchestratorError):
+    """An integration definition cannot be used; nothing was stored."""
+
+
+class UnreadableDefinition(DefinitionError):
+    """The bytes are not a JSON or YAML document that can be taken in."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source, self.reason = source, reason
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+class InvalidDefinition(DefinitionError):
+    """The document was read, and what it says cannot run. ``problems`` has one sentence a place."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        super().__init__(source, tuple(problems))
+        self.source, self.problems = source, tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.source}: {len(self.problems)} problem(s)", *(f"  - {p}" for p in self.problems)])
+
+
+class ConditionSyntax(DefinitionError):
+    """A condition does not follow the grammar. ``column`` counts from 1."""
+
+    def __init__(self, text: str, column: int, expected: str) -> None:
+        super().__init__(text, column, expected)
+        self.text, self.column, self.expected = text, column, expected
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 120 else self.text[:117] + "..."
+        return f"condition {shown!r}, column {self.column}: expected {self.expected}"
+
+
+class InputError(OrchestratorError):
+    """What came with a run request does not fit the integration; nothing was stored."""
+
+
+class InvalidValue(InputError):
+    """A value is not what its place asks for."""
+
+    def __init__(self, place: str, found: str, expected: str) -> None:
+        super().__init__(place, found, expected)
+        self.place, self.found, self.expected = place, found, expected
+
+    def __str__(self) -> str:
+        return f"{self.place}: found {self.found}, expected {self.expected}"
+
+
+class UnknownTrigger(InputError):
+    """The integration has no trigger of this name."""
+
+    def __init__(self, trigger_id: str, known: Sequence[str]) -> None:
+        super().__init__(trigger_id, tuple(known))
+        self.trigger_id, self.known = trigger_id, tuple(known)
+
+    def __str__(self) -> str:
+        return f"there is no trigger {self.trigger_id!r}; this integration has: {', '.join(self.known) or 'none'}"
+
+
+class UnknownParameter(InputError):
+    """The integration declares no parameter of this name."""
+
+    def __init__(self, key: str, known: Sequence[str]) -> None:
+        super().__init__(key, tuple(known))
+        self.key, self.known = key, tuple(known)
+
+    def __str__(self) -> str:
+        return f"there is no parameter {self.key!r}; this integration declares: {', '.join(self.known) or 'none'}"
+
+
+class MissingParameter(InputError):
+    """A required IN parameter has neither a value nor a default."""
+
+    def __init__(self, key: str, data_type: str) -> None:
+        super().__init__(key, data_type)
+        self.key, self.data_type = key, data_type
+
+    def __str__(self) -> str:
+        return f"parameter {self.key!r} ({self.data_type}) is required: hand it in, or give it a default value"
+
+
+# -- what a task met while it ran ----------------------------------------------------------------------------------
+
+
+class TaskError(OrchestratorError):
+    """A task cannot do its work; its attempt ends FAILED with this message and code.
+
+    Task code raises it; any other exception of a task is recorded likewise with the code INTERNAL_ERROR.
+    ``code`` is the number or name that a retry condition sees as ``$`ErrorInfo.code`$`` (an HTTP status, or one of
+    the product's common error codes).
+    """
+
+    def __init__(self, message: str, code: str | int = "TASK_ERROR") -> None:
+        super().__init__(message, code)
+        self.message, self.code = message, code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+# -- what the system met -------------------------------------------------------------------------------------------
+
+
+class StateError(OrchestratorError):
+    """A change that the state tables do not allow."""
+
+
+class IllegalArrow(StateError):
+    """No arrow leads from this state by this event."""
+
+    def __init__(self, state: str, event: str) -> None:
+        super().__init__(state, event)
+        self.state, self.event = state, event
+
+    def __str__(self) -> str:
+        return f"{self.event} is not possible in state {self.state}"
+
+
+class StoreError(OrchestratorError):
+    """The database does not hold, or cannot take, what was asked."""
+
+
+class ExecutionNotFound(StoreError):
+    """No execution has this id."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(execution_id)
+        self.execution_id = execution_id
+
+    def __str__(self) -> str:
+        return f"there is no execution {self.execution_id!r} in this database; `orchestrator list` shows what is there"
+
+
+class IntegrationNotFound(StoreError):
+    """No published integration has this name or this trigger."""
+
+    def __init__(self, name: str, trigger_id: str | None = None) -> None:
+        super().__init__(name, trigger_id)
+        self.name, self.trigger_id = name, trigger_id
+
+    def __str__(self) -> str:
+        trigger = f" with trigger {self.trigger_id!r}" if self.trigger_id else ""
+        return f"no published integration {self.name!r}{trigger}; publish it first, or run with --with ITS_FILE"
+
+
+class SchemaOutdated(StoreError):
+    """The database has another schema version than this code."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found, expected)
+        self.found, self.expected = found, expected
+
+    def __str__(self) -> str:
+        return f"database schema is {self.found}, this version needs {self.expected}: run `orchestrator db upgrade`"
+
+
+class Unreachable(OrchestratorError):
+    """A service does not answer. Passwords in ``url`` are masked by whoever raises this."""
+
+    retryable = True
+
+    def __init__(self, service: str, url: str, reason: str) -> None:
+        super().__init__(service, url, reason)
+        self.service, self.url, self.reason = service, url, reason
+
+    def __str__(self) -> str:
+        return f"{self.service} at {self.url} does not answer ({self.reason}); `orchestrator doctor` says more"
+
+
+class WaitTimeout(OrchestratorError):
+    """The execution is not final yet; it goes on."""
+
+    retryable = True
+
+    def __init__(self, execution_id: str, timeout_s: float, state: str) -> None:
+        super().__init__(execution_id, timeout_s, state)
+        self.execution_id, self.timeout_s, self.state = execution_id, timeout_s, state
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id} is still {self.state} after {self.timeout_s:g} s; it goes on"
+
+
+class SettingsError(OrchestratorError):
+    """A setting cannot be used."""
+
+
+class InvalidSetting(SettingsError):
+    """One setting's value is not usable."""
+
+    def __init__(self, name: str, found: str, expected: str) -> None:
+        super().__init__(name, found, expected)
+        self.name, self.found, self.expected = name, found, expected
+
+    def __str__(self) -> str:
+        return f"setting {self.name}: found {self.found}, expected {self.expected}"

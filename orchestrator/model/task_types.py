@@ -1,0 +1,358 @@
+"""Task types: the contract between the system, which knows them by name, and the code that does a task's work.
+
+A task type is a name, some facts about it, and a function ``run(context) -> Step``. A step is one of
+
+* ``Done(outputs)``          the task SUCCEEDs and these parameters change
+* ``StartChildren(...)``     sub-executions run first; when all are final, ``join(context, join) -> Step`` decides on
+* ``Suspend(...)``           the task waits for a person or an outside system
+
+and a raised ``TaskError`` (or any exception) is the attempt's failure. Built-in types live in the package ``tasks``; a
+user's package adds its own with ``@task_type`` and the entry-point group ``orchestrator.task_types``.
+
+What must not happen: a ``run`` of a *light* type that waits, talks to the outside or has a side effect, because light
+tasks run in line and may run again after a crash.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
+
+import pydantic
+
+from orchestrator.errors import InvalidValue, SettingsError, TaskError
+from orchestrator.model.parameters import reference_in, resolve, resolve_text
+from orchestrator.model.values import DataType, Json, Value, check_json, from_python
+
+# -- what a step can be --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """The task succeeded. ``outputs`` become parameters of the execution; system variables keep their backticks."""
+
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Child:
+    """One sub-execution to start. ``integration`` may be empty: then the trigger alone names it."""
+
+    integration: str
+    trigger_id: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartChildren:
+    """Sub-executions to run, in this order in ``directSubExecutions``; all at the same time.
+
+    ``carry`` is given back to the join: what the task must remember between rounds, small. With ``wait=False`` the
+    task does not wait: it succeeds at once with ``outputs``, and the children run on their own.
+    """
+
+    children: Sequence[Child]
+    carry: Json = None
+    wait: bool = True
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspend:
+    """The task waits until someone lifts or rejects it. Times count from now, in seconds."""
+
+    message: str = ""
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    result_name: str | None = None  # the parameter that takes the answer
+    who_may_resolve: Sequence[str] = ()
+    remind_after_s: float | None = None
+    expire_after_s: float | None = None
+    lift_when_expired: bool = False
+
+
+Step: TypeAlias = Done | StartChildren | Suspend
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildOutcome:
+    """How one sub-execution ended. ``error`` is None if it SUCCEEDED."""
+
+    execution_id: str
+    state: str
+    parameters: Mapping[str, Value]
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Join:
+    """What a join has to go by: the latest round's outcomes in order, what the task carried, and all rounds on demand.
+
+    ``round`` counts from 1. ``all_outcomes()`` reads every round's outcomes, oldest first; call it once, at the end.
+    """
+
+    round: int
+    outcomes: Sequence[ChildOutcome]
+    carry: Json
+    all_outcomes: Callable[[], Sequence[ChildOutcome]]
+
+
+# -- what a task is told -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailServer:
+    """Where mail goes. Without a host it is written to ``outbox`` as .eml files."""
+
+    outbox: Path
+    host: str | None = None
+    port: int = 25
+    user: str | None = None
+    password: str | None = None
+    starttls: bool = False
+    sender: str = "orchestrator@localhost"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSurroundings:
+    """What the environment gives to task types, from the settings; the same for every task of a worker."""
+
+    mail: MailServer
+    url_overrides: Mapping[str, str] = field(default_factory=dict)  # URL prefix -> replacement
+    rest_timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskContext:
+    """One attempt of one task, as its code sees it.
+
+    ``config`` holds the task's parameters as the definition writes them; ``parameters`` the execution's parameters as
+    they are now. ``now`` is the database's time at the start of the attempt, aware UTC.
+    """
+
+    execution_id: str
+    integration: str
+    project: str
+    location: str
+    task_number: int
+    attempt: int
+    now: datetime
+    config: Mapping[str, Value]
+    parameters: Mapping[str, Value]
+    surroundings: TaskSurroundings
+    is_sync: bool = False
+
+    def value(self, key: str) -> Value | None:
+        """The task's parameter ``key`` with its references replaced; None if absent or a reference to nothing."""
+        written = self.config.get(key)
+        return None if written is None else resolve(written, self.parameters)
+
+    def text(self, key: str, default: str = "") -> str:
+        """The task's parameter ``key`` as text with its references replaced; ``default`` if absent or empty."""
+        written = self.config.get(key)
+        if written is None or not isinstance(written.data, str):
+            return default
+        return resolve_text(written.data, self.parameters) or default
+
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """The task's boolean parameter ``key``."""
+        value = self.value(key)
+        return value.data if value is not None and isinstance(value.data, bool) else default
+
+    def output_name(self, key: str) -> str | None:
+        """The parameter that the task's output ``key`` goes to.
+
+        The product writes it as a list of one reference, ``["$`Task_1_responseBody`$"]``; a plain reference counts
+        as well.
+        """
+        written = self.config.get(key)
+        if written is None:
+            return None
+        first = written.data[0] if isinstance(written.data, tuple) and written.data else written.data
+        return reference_in(first) if isinstance(first, str) else None
+
+
+# -- the type itself -----------------------------------------------------------------------------------------------
+
+Run: TypeAlias = Callable[[TaskContext], Step]
+JoinStep: TypeAlias = Callable[[TaskContext, Join], Step]
+Check: TypeAlias = Callable[[Mapping[str, Value]], Iterable[str]]
+
+
+def _no_problem(config: Mapping[str, Value]) -> Iterable[str]:  # noqa: ARG001
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskType:
+    """A task type.
+
+    Attributes:
+        name: as definitions write it in ``task``.
+        run: does the work of one attempt.
+        join: decides on when a round of sub-executions is final; needed by types that start children and wait.
+        light: quick, local and free of side effects: runs in line, without a message.
+        celery_name: the name that Flower shows, ``tasks.rest``.
+        check: looks at the task's parameters before anything is stored; one sentence for each problem.
+    """
+
+    name: str
+    run: Run
+    join: JoinStep | None = None
+    light: bool = False
+    celery_name: str = ""
+    check: Check = _no_problem
+
+
+class TaskTypes:
+    """The task types that this process knows, by name."""
+
+    def __init__(self, types: Iterable[TaskType] = ()) -> None:
+        self._types: dict[str, TaskType] = {}
+        for each in types:
+            self.add(each)
+
+    def add(self, new: TaskType) -> None:
+        """Register a type.
+
+        Raises:
+            DuplicateTaskType: another type has this name already.
+        """
+        known = self._types.get(new.name)
+        if known is not None and known is not new:
+            raise DuplicateTaskType(new.name)
+        self._types[new.name] = new
+
+    def get(self, name: str) -> TaskType | None:
+        """The type of this name, or None."""
+        return self._types.get(name)
+
+    def __iter__(self) -> typing.Iterator[TaskType]:
+        return iter(self._types.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
+
+class DuplicateTaskType(SettingsError):
+    """Two packages register a task type of the same name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"task type {self.name!r} is registered twice; give one of them another name"
+
+
+TASK_TYPES: Final = TaskTypes()
+"""The registry that ``@task_type`` fills."""
+
+
+# -- a plain function as a task type -------------------------------------------------------------------------------
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def task_type(name: F) -> F: ...
+@overload
+def task_type(name: str, *, light: bool = False, types: TaskTypes = TASK_TYPES) -> Callable[[F], F]: ...
+def task_type(name: str | F, *, light: bool = False, types: TaskTypes = TASK_TYPES) -> F | Callable[[F], F]:
+    r"""Make a plain typed function a task type.
+
+    The function's arguments are the task's parameters of the same names, validated by their annotations with pydantic;
+    an argument annotated ``TaskContext`` is given the context. What it returns becomes output parameters: a mapping, a
+    dataclass or a pydantic model one for each key; None nothing; anything else ``\`Task_<number>_result\```.
+
+    Example::
+
+        @task_type("billing.export")
+        def export(month: str, limit: int = 100) -> dict[str, int]:
+            return {"exported": ...}
+
+    Args:
+        name: the name that definitions write in ``task``; also Celery's task name. Default: module and function name.
+        light: True if it is quick, local and free of side effects; it then runs in line.
+        types: where to register it.
+    """
+    if callable(name):
+        return _register(name, f"{name.__module__}.{name.__name__}", light=light, types=types)
+    return functools.partial(_register, name=name, light=light, types=types)
+
+
+def _register(function: F, name: str, *, light: bool, types: TaskTypes) -> F:
+    arguments = _arguments_of(function)
+
+    def run(context: TaskContext) -> Step:
+        return Done(outputs=_outputs_of(function(**_bind(function, arguments, context)), context))
+
+    def check(config: Mapping[str, Value]) -> Iterable[str]:
+        for key, (_, required) in arguments.items():
+            if required and key not in config:
+                yield f"parameter {key!r} of {name} is required"
+        for key in config:
+            if key not in arguments:
+                yield f"{name} takes no parameter {key!r}; it takes: {', '.join(arguments) or 'none'}"
+
+    types.add(TaskType(name=name, run=run, light=light, celery_name=name, check=check))
+    return function
+
+
+def _arguments_of(function: Callable[..., object]) -> dict[str, tuple[pydantic.TypeAdapter[Any], bool]]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    return {
+        key: (pydantic.TypeAdapter(hints.get(key, Any)), parameter.default is inspect.Parameter.empty)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if hints.get(key) is not TaskContext
+    }
+
+
+def _bind(
+    function: Callable[..., object],
+    arguments: Mapping[str, tuple[pydantic.TypeAdapter[Any], bool]],
+    context: TaskContext,
+) -> dict[str, object]:
+    hints = typing.get_type_hints(function)
+    bound: dict[str, object] = {
+        key: context for key in inspect.signature(function).parameters if hints.get(key) is TaskContext
+    }
+    for key, (adapter, required) in arguments.items():
+        value = context.value(key)
+        if value is None:
+            if required:
+                raise TaskError(f"parameter {key!r} has no value", "INVALID_ARGUMENT")
+            continue
+        try:
+            bound[key] = adapter.validate_python(value.python)
+        except pydantic.ValidationError as error:
+            reasons = "; ".join(each["msg"] for each in error.errors())
+            raise TaskError(f"parameter {key!r}: {reasons}", "INVALID_ARGUMENT") from error
+    return bound
+
+
+def _outputs_of(returned: object, context: TaskContext) -> dict[str, Value]:
+    if returned is None:
+        return {}
+    if isinstance(returned, pydantic.BaseModel):
+        returned = returned.model_dump(mode="json")
+    elif is_dataclass(returned) and not isinstance(returned, type):
+        returned = {each.name: getattr(returned, each.name) for each in fields(returned)}
+    if not isinstance(returned, Mapping):
+        returned = {f"`Task_{context.task_number}_result`": returned}
+    return {str(key): _output(content, str(key)) for key, content in returned.items()}
+
+
+def _output(content: object, key: str) -> Value:
+    if isinstance(content, Value):
+        return content
+    try:
+        return from_python(content, f"output {key!r}")
+    except InvalidValue:
+        plain = cast("object", pydantic.TypeAdapter(Any).dump_python(content, mode="json"))
+        return Value(DataType.JSON, check_json(plain, f"output {key!r}"))

@@ -1,0 +1,1 @@
+"""The SQL database: tables, guarded transitions, queries, migrations."""
