@@ -205,6 +205,17 @@ class WaitTimeout(OrchestratorError):
         return f"execution {self.execution_id} is still {self.state} after {self.timeout_s:g} s; it goes on"
 
 
+class WorkerEnded(OrchestratorError):
+    """A worker process that this command had started has ended by itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class SettingsError(OrchestratorError):
     """A setting cannot be used."""
 

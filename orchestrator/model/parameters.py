@@ -12,9 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from orchestrator.errors import InvalidValue
 from orchestrator.model.values import DataType, Json, Value, from_python, text_of
 
 _REFERENCE: Final = re.compile(r"\$(?P<name>`[^`$\n]+`|[A-Za-z_][\w-]*(?:\[\d+\])?)(?P<path>(?:\.[^.$\s`\"{}]+)*)\$")
+
+_INDEX: Final = re.compile(r"[0-9]{1,9}")  # int() refuses other digits (²) and very many of them
 
 
 def look_up(parameters: Mapping[str, Value], reference: str) -> Value | None:
@@ -46,11 +49,19 @@ def _descend(root: Value, steps: list[str]) -> Value | None:
     for step in steps:
         if isinstance(document, dict) and step in document:
             document = document[step]
-        elif isinstance(document, list) and step.isdigit() and int(step) < len(document):
+        elif isinstance(document, list) and _INDEX.fullmatch(step) and int(step) < len(document):
             document = document[int(step)]
         else:
             return None
-    return from_python(document, "$" + ".".join(steps) + "$")
+    return _to_narrowest(document)
+
+
+def _to_narrowest(document: Json) -> Value:
+    """A part of a JSON document as a value of its own: JSON where no other type fits, such as an int past int64."""
+    try:
+        return from_python(document, "value")
+    except InvalidValue:
+        return Value(DataType.JSON, document)
 
 
 def reference_in(text: str) -> str | None:
@@ -87,7 +98,10 @@ def resolve(value: Value, parameters: Mapping[str, Value]) -> Value | None:
         return Value(DataType.STRING, resolve_text(str(value.data), parameters))
     if value.type in (DataType.STRING_ARRAY, DataType.JSON):
         document = _resolve_json(value.python, parameters)
-        return from_python(document, "value", None if value.type is DataType.STRING_ARRAY else DataType.JSON)
+        if value.type is DataType.JSON:
+            return from_python(document, "value", DataType.JSON)
+        is_still_text = isinstance(document, list) and all(isinstance(item, str) for item in document)
+        return from_python(document, "value", DataType.STRING_ARRAY) if is_still_text else _to_narrowest(document)
     return value
 
 

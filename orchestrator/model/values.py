@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,7 @@ Scalar: TypeAlias = "str | int | float | bool"
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
+_MAX_INT_BITS: Final = 14_000  # of an int in a JSON document: 4,214 digits, and Python writes at most 4,300
 MAX_JSON_DEPTH: Final = 200  # nesting of a JSON document; Python's own decoder gives up near 1,000
 
 
@@ -81,7 +83,10 @@ def _camel(key: str) -> str:
 
 
 def _shown(found: object) -> str:
-    text = repr(found)
+    try:
+        text = repr(found)
+    except ValueError:  # Python writes no int past 4,300 digits
+        text = "too large to show"
     return f"{type(found).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
@@ -90,15 +95,19 @@ def element_type(data_type: DataType) -> DataType | None:
     return _ELEMENT[data_type][1] if data_type in _ELEMENT else None
 
 
+# ASCII digits only: int() refuses some of what str.isdigit() takes, such as ².
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,32}\s*")
+
+
 def _parse_int(found: object, place: str) -> int:
-    if isinstance(found, str) and found.strip().lstrip("+-").isdigit() and len(found) <= 32:
+    if isinstance(found, str) and _INTEGER.fullmatch(found):
         found = int(found)
     if isinstance(found, float) and found.is_integer():
         found = int(found)  # proto3 JSON takes 1.0 and 1e5 for an integer
     if isinstance(found, bool) or not isinstance(found, int):
         raise InvalidValue(place, _shown(found), "an int64, as a number or a string of digits")
     if not INT64_MIN <= found <= INT64_MAX:
-        raise InvalidValue(place, str(found)[:60], f"an int64 (from {INT64_MIN} to {INT64_MAX})")
+        raise InvalidValue(place, _shown(found), f"an int64 (from {INT64_MIN} to {INT64_MAX})")
     return found
 
 
@@ -113,7 +122,7 @@ def _parse_double(found: object, place: str) -> float:
     try:
         number = float(found)
     except OverflowError:
-        raise InvalidValue(place, str(found)[:60], "a number that a double can hold") from None
+        raise InvalidValue(place, _shown(found), "a number that a double can hold") from None
     if not math.isfinite(number):
         raise InvalidValue(place, str(number), "a finite number: NaN and infinities cannot be kept")
     return number
@@ -142,11 +151,16 @@ _SCALARS: Final[dict[DataType, Callable[[object, str], Scalar]]] = {
 def check_json(document: object, place: str) -> Json:
     """Refuse what JSON cannot say: NaN, infinities, keys that are no strings, nesting past ``MAX_JSON_DEPTH``."""
     level: list[object] = [document]
+    is_plain = True
     for _ in range(MAX_JSON_DEPTH):
         below: list[object] = []
         for item in level:
             if isinstance(item, float) and not math.isfinite(item):
                 raise InvalidValue(place, str(item), "a finite number: JSON has no NaN or infinity")
+            if isinstance(item, int) and item.bit_length() > _MAX_INT_BITS:
+                raise InvalidValue(place, _shown(item), "a number that can be written as text")
+            if isinstance(item, tuple) or (isinstance(item, Mapping) and not isinstance(item, dict)):
+                is_plain = False
             if isinstance(item, Mapping):
                 if not all(isinstance(key, str) for key in item):
                     raise InvalidValue(place, _shown(item), "an object whose keys are strings")
@@ -156,9 +170,18 @@ def check_json(document: object, place: str) -> Json:
             elif item is not None and not isinstance(item, str | int | float | bool):
                 raise InvalidValue(place, _shown(item), "JSON data")
         if not below:
-            return cast("Json", document)
+            return cast("Json", document) if is_plain else _to_plain(document)
         level = below
     raise InvalidValue(place, f"more than {MAX_JSON_DEPTH} levels of nesting", "a flatter document")
+
+
+def _to_plain(document: object) -> Json:
+    """Lists for tuples and dicts for other mappings; the depth was checked."""
+    if isinstance(document, Mapping):
+        return {key: _to_plain(item) for key, item in document.items()}
+    if isinstance(document, list | tuple):
+        return [_to_plain(item) for item in document]
+    return cast("Json", document)
 
 
 def parse_json_text(text: str, place: str) -> Json:
@@ -184,18 +207,31 @@ def _relaxed(text: str, place: str, *, reason: str) -> object:
         raise InvalidValue(place, f"text that is not JSON ({reason})", "a JSON document")
     try:
         return yaml.load(text, Loader=_JsonLoader)  # noqa: S506 - a SafeLoader with fewer tags
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError):  # ValueError: an int of more than 4,300 digits
         raise InvalidValue(place, f"text that is not JSON ({reason})", "a JSON document") from None
 
 
 class _JsonLoader(yaml.SafeLoader):
-    """YAML without its dates: a plain 2024-01-01 stays text."""
+    """YAML without its dates (a plain 2024-01-01 stays text), and without what JSON has not: anchors, aliases, tags.
+
+    A few aliases to aliases would be a document of billions of items; a tag may fail with any exception.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(None, None, "JSON has no anchors, aliases or tags", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _JsonLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+# JSON's 1e5 and 1.5e3 are numbers; YAML 1.1 asks for a point and a sign, and would keep them as text.
+_JsonLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+$"), list("-0123456789")
+)
 
 
 def parse_value(body: object, place: str) -> Value:
@@ -233,7 +269,10 @@ def _parse_content(data_type: DataType, content: object, place: str) -> Value:
         name, _ = _ELEMENT[data_type]
         if not isinstance(content, Mapping):
             raise InvalidValue(place, _shown(content), f'an object such as {{"{name}": [...]}}')
-        items: object = next((items for key, items in content.items() if _camel(str(key)) == name), [])
+        unknown = [key for key in content if _camel(str(key)) != name]
+        if unknown:
+            raise InvalidValue(place, f"key {unknown[0]!r}", name)
+        items: object = next((items for items in content.values() if items is not None), [])
         return _parse_array(data_type, items, place)
     return Value(data_type, _SCALARS[data_type](content, place))
 
@@ -311,9 +350,9 @@ def _scalar_type_of(data: object) -> DataType | None:
 def coerce(value: Value, data_type: DataType, place: str) -> Value:
     """The same content as another data type, where nothing is lost.
 
-    JSON takes everything; a JSON value becomes any type that its document fits; an int becomes a double; a whole
-    double becomes an int; arrays convert element by element. A scalar that is no string becomes a string as JSON
-    writes it, and a string that is JSON becomes JSON (any other string becomes a JSON string).
+    JSON takes everything; a JSON value becomes any type that its document fits; an int becomes a double that
+    holds it exactly; a whole double becomes an int; arrays convert element by element. A scalar that is no string
+    becomes a string as JSON writes it, and a string that is JSON becomes JSON (any other string becomes a JSON string).
 
     Raises:
         InvalidValue: the content does not fit.
@@ -329,7 +368,10 @@ def coerce(value: Value, data_type: DataType, place: str) -> Value:
         return Value(DataType.JSON, value.python)
     if data_type is DataType.STRING:
         return Value(DataType.STRING, text_of(value))
-    return from_python(value.python, place, data_type)
+    converted = from_python(value.python, place, data_type)
+    if value.type in (DataType.INT, DataType.INT_ARRAY) and converted.data != value.data:
+        raise InvalidValue(place, _shown(value.python), "an int that a double holds exactly (up to 2**53)")
+    return converted
 
 
 def text_of(value: Value) -> str:

@@ -1,0 +1,36 @@
+# `make run` shows the system at work, `make test` is what CI runs. Needs python3 (3.11 to 3.13) with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXAMPLE ?= examples/order-fulfilment/order-fulfilment.json
+PYTEST ?= $(BIN)/pytest
+
+.PHONY: install run check test test-fast clean
+
+install: $(VENV)/installed
+
+# The stamp makes a second `make` quick; it is written last, so that an install that broke off is done again.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: install
+	$(BIN)/orchestrator run $(EXAMPLE)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(PYTEST)
+
+# No services, no worker processes: seconds.
+test-fast: install
+	$(PYTEST) tests/unit tests/contracts -m "not services and not slow"
+
+clean:
+	rm -rf $(VENV)

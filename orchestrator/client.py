@@ -1,0 +1,292 @@
+"""The Python API: ``Orchestrator``.
+
+    with Orchestrator() as orchestrator:
+        execution = orchestrator.execute(Path("order.json"), {"order_id": "42"})
+        print(execution.state, execution.outputs)
+
+Without settings it brings its own broker and workers, which live as long as the ``with`` block; what was executed stays
+in the home folder's database. With ``ORCHESTRATOR_BROKER_URL`` set it starts nothing, and executions run on the workers
+that are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from orchestrator.errors import UnreadableDefinition, WaitTimeout, WorkerEnded
+from orchestrator.model.definition import parse_integration, read_definition
+from orchestrator.model.execution import Execution
+from orchestrator.model.integration import IntegrationVersion
+from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
+from orchestrator.runtime.app import Runtime, bootstrap
+from orchestrator.runtime.embedded import EmbeddedServices
+from orchestrator.service.query import Snapshots, TreeReader
+from orchestrator.service.submit import Place, executors_of, publish, submit, to_values
+from orchestrator.settings import Settings
+from orchestrator.store.queries import ExecutionQueries
+from orchestrator.store.rows import DEFAULT_EXECUTOR, Method
+
+log = logging.getLogger(__name__)
+
+Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
+
+_POLL_S: Final = (0.005, 0.25)  # the first pause between two looks at the database, and the longest
+RESTING_STATES: Final = FINAL_EXECUTION_STATES | {ExecutionState.SUSPENDED}
+
+
+class Orchestrator:
+    """Publishes integrations, and starts, watches and finds executions. Use it as a context manager.
+
+    Args:
+        settings: default: from the environment.
+        say: gets a line for the user now and then (the embedded broker's fallback, warnings of a definition).
+        place: project and location of everything it does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        say: Callable[[str], object] = log.warning,
+        place: Place | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.place = place or Place()
+        self._say = say
+        self._embedded: EmbeddedServices | None = None
+        self._runtime: Runtime | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._embedded is not None:
+            self._embedded.__exit__(kind, error, trace)
+            self._embedded = None
+        if self._runtime is not None:
+            self._runtime.app.close()
+            self._runtime.database.close()
+            self._runtime = None
+
+    def _open(self) -> Runtime:
+        """Connect to the database, bringing an embedded one up to date."""
+        if self._runtime is None:
+            self._runtime = self._bootstrap(self.settings)
+        return self._runtime
+
+    def _bootstrap(self, settings: Settings) -> Runtime:
+        runtime = bootstrap(settings, raises=True)
+        if runtime.database.is_sqlite:
+            runtime.database.upgrade()
+        else:
+            runtime.database.check_schema()
+        return runtime
+
+    def _running(self, executors: Sequence[str]) -> Runtime:
+        """What is needed to run something: with no broker configured, one of our own, and a worker an executor."""
+        if not self.settings.is_embedded:
+            return self._open()
+        if self._embedded is None:
+            self._embedded = EmbeddedServices(self.settings, say=self._say).__enter__()
+            if self._runtime is not None:
+                self._runtime.database.close()
+            self._runtime = self._bootstrap(self._embedded.settings)
+        for executor in sorted(set(executors) - {worker.executor for worker in self._embedded.workers}):
+            self._embedded.start_worker(executor)
+        return self._open()
+
+    # -- doing -----------------------------------------------------------------------------------------------------
+
+    def read(self, definition: Definition, *, name: str = "") -> IntegrationVersion:
+        """Read a definition: a file, a decoded document, or one that was read already.
+
+        Raises:
+            UnreadableDefinition, InvalidDefinition: it is none.
+        """
+        match definition:
+            case IntegrationVersion():
+                return definition
+            case Path():
+                return read_definition(_content(definition), name=name, source=str(definition))
+            case _:
+                return parse_integration(definition, name=name)
+
+    def publish(self, definition: Definition, *, name: str = "") -> str:
+        """Check a definition and make it the published version of its integration.
+
+        Returns:
+            The version's id.
+
+        Raises:
+            InvalidDefinition: it cannot run; nothing was stored.
+        """
+        version = self.read(definition, name=name)
+        version_id, warnings = publish(version, self._open().services, place=self.place, source=version.name)
+        for warning in warnings:
+            self._say(f"{version.name}: {warning}")
+        if self._embedded is not None:
+            self._running(tuple(executors_of(version)))
+        return version_id
+
+    def submit(
+        self,
+        definition: Definition | str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        trigger: str | None = None,
+        executor: str = DEFAULT_EXECUTOR,
+        method: Method = Method.POST_TO_QUEUE,
+    ) -> str:
+        """Start an execution and come back at once.
+
+        Args:
+            definition: a definition, which is published first; or the name of a published integration.
+            parameters: plain Python data or values, by name.
+            trigger: default: the only API trigger.
+            executor: where tasks go that name no executor of their own.
+            method: POST runs it synchronously, which decides which failure policies apply.
+
+        Returns:
+            The execution's id.
+
+        Raises:
+            DefinitionError, InputError: something does not fit; nothing was stored.
+            IntegrationNotFound: no integration of this name is published.
+        """
+        services = self._open().services
+        version = self._published(definition) if isinstance(definition, str) else self.read(definition)
+        given = to_values(version, parameters or {})
+        trigger_id = version.trigger(trigger).id
+        version_id = (
+            services.versions.find(definition, trigger_id="", project=self.place.project, location=self.place.location)
+            if isinstance(definition, str)
+            else self.publish(version)
+        )
+        runtime = self._running(tuple(executors_of(version, executor)))
+        return submit(
+            version_id,
+            version,
+            given,
+            runtime.services,
+            place=self.place,
+            trigger_id=trigger_id,
+            method=method,
+            executor=executor,
+        )
+
+    def _published(self, name: str) -> IntegrationVersion:
+        versions = self._open().services.versions
+        version_id = versions.find(name, trigger_id="", project=self.place.project, location=self.place.location)
+        stored = versions.get(version_id)
+        return parse_integration(stored.document, name=stored.integration, source=name)
+
+    def execute(
+        self,
+        definition: Definition | str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        trigger: str | None = None,
+        executor: str = DEFAULT_EXECUTOR,
+        timeout_s: float | None = None,
+    ) -> Execution:
+        """Run an integration synchronously: ``submit`` and ``wait``.
+
+        Returns:
+            The execution, final or SUSPENDED.
+
+        Raises:
+            WaitTimeout: it is not final after ``timeout_s`` seconds; it goes on.
+            DefinitionError, InputError: something does not fit; nothing was stored.
+        """
+        execution_id = self.submit(
+            definition, parameters, trigger=trigger, executor=executor, method=Method.POST
+        )
+        return self.wait(execution_id, timeout_s=timeout_s)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def get(self, execution_id: str, *, snapshots: Snapshots = Snapshots.LAST) -> Execution:
+        """An execution as it is now, with everything below it.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        return self._reader(snapshots).read(execution_id)
+
+    def list(
+        self,
+        *,
+        integration: str | None = None,
+        state: ExecutionState | None = None,
+        with_children: bool = False,
+        limit: int = 50,
+    ) -> list[Execution]:
+        """The newest executions, without what is below them.
+
+        Args:
+            integration: only of this one.
+            state: only in this state.
+            with_children: sub-executions as well.
+            limit: at most so many.
+        """
+        rows = self._queries().list(integration=integration, state=state, with_children=with_children, limit=limit)
+        reader = self._reader(Snapshots.NONE)
+        return [reader.shallow(row) for row in rows]
+
+    def wait(self, execution_id: str, *, timeout_s: float | None = None) -> Execution:
+        """Wait until an execution is final, or SUSPENDED: then it is somebody else's turn.
+
+        Raises:
+            WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
+            WorkerEnded: an embedded worker has ended, so nothing would ever happen.
+            ExecutionNotFound: there is none.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        queries, pause_s = self._queries(), _POLL_S[0]
+        while (state := queries.state(execution_id)) not in RESTING_STATES:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout(execution_id, timeout_s or 0.0, state)
+            self._check_workers()
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, _POLL_S[1])
+        return self.get(execution_id)
+
+    def watch(self, execution_id: str, *, interval_s: float = 0.1) -> Iterator[Execution]:
+        """The execution again and again, whenever it has changed, until it is final or SUSPENDED."""
+        reader, seen = self._reader(Snapshots.LAST), None
+        while True:
+            execution = reader.read(execution_id)
+            if execution != seen:
+                yield execution
+            if execution.state in RESTING_STATES:
+                return
+            seen = execution
+            self._check_workers()
+            time.sleep(interval_s)
+
+    def _check_workers(self) -> None:
+        if self._embedded is not None and (ended := self._embedded.ended_workers()):
+            raise WorkerEnded("; ".join(ended))
+
+    def _queries(self) -> ExecutionQueries:
+        return ExecutionQueries(self._open().database)
+
+    def _reader(self, snapshots: Snapshots) -> TreeReader:
+        return TreeReader(self._queries(), self._open().services.plans, snapshots=snapshots)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableDefinition(str(path), f"cannot be read: {error.strerror}") from error

@@ -1,0 +1,91 @@
+"""Canvas: what a decision makes ready, as the messages and chords that Celery will carry.
+
+A message carries ids only, so its size does not depend on the depth, the width or the parameters of the tree:
+
+* a task that became ready is one message, named after its task type, to the queue of its executor;
+* a round of sub-executions is a chord: the header is the children's start tasks, the body the parent's join. One level
+  at a time: a child's own children are a chord of their own, when their time comes.
+
+Celery ids are the keys themselves, written out: ``<execution>.<task>.<attempt>``, with ``.<round>`` behind it for the
+join of a round. So a kill knows what to revoke, and the result backend what to answer, without a look-up.
+
+This module builds values; ``runtime.publisher`` turns them into Celery signatures, so the engine stays free of Celery.
+
+Two things differ from the first design. There is no separate ``run_execution`` message: an execution's start is
+decided when it is created, so the message of its start task is the one that starts it, under a name that says in
+Flower what it does, and a level of the tree costs one message fewer. And a round of one child is no chord: Celery
+turns such a chord into a chain, whose body goes out when the message returns, not when the child is final.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+JOIN_TASK: Final = "orchestrator.join"
+QUEUE_PREFIX: Final = "executor."
+
+_CELERY_ID: Final = re.compile(
+    r"(?P<execution>[A-Za-z0-9-]{1,36})\.(?P<number>\d+)\.(?P<attempt>\d+)(?:\.(?P<round>\d+))?"
+)
+_EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One task message. ``round`` 0 runs the attempt; a higher one joins that round of sub-executions."""
+
+    name: str
+    execution_id: str
+    number: int
+    attempt: int
+    round: int
+    executor: str
+
+    @property
+    def celery_id(self) -> str:
+        """The Celery task id."""
+        return to_celery_id(self.execution_id, self.number, self.attempt, self.round)
+
+    @property
+    def arguments(self) -> tuple[str, int, int, int]:
+        """What the task is called with."""
+        return (self.execution_id, self.number, self.attempt, self.round)
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue."""
+        return queue_of(self.executor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chord:
+    """A round of sub-executions: the header goes out now, the body when all of them are final."""
+
+    header: Sequence[Message]
+    body: Message
+
+
+def queue_of(executor: str) -> str:
+    """The queue that an executor's workers read."""
+    return QUEUE_PREFIX + executor
+
+
+def to_celery_id(execution_id: str, number: int, attempt: int, round: int = 0) -> str:  # noqa: A002 - the word is ours
+    """The Celery id of one phase of an attempt."""
+    return f"{execution_id}.{number}.{attempt}" + (f".{round}" if round else "")
+
+
+def parse_celery_id(celery_id: str) -> tuple[str, int, int, int] | None:
+    """The inverse of ``to_celery_id``; None if the id is not of this form."""
+    match = _CELERY_ID.fullmatch(celery_id)
+    if match is None:
+        return None
+    return match["execution"], int(match["number"]), int(match["attempt"]), int(match["round"] or 0)
+
+
+def is_execution_id(text: str) -> bool:
+    """Whether this can be the id of an execution."""
+    return _EXECUTION_ID.fullmatch(text) is not None

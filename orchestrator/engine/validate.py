@@ -1,0 +1,242 @@
+"""Whether a definition that could be read can also run: every problem at once, each with its place and its remedy.
+
+An error is what no execution could survive, so nothing is stored. A warning (``doubts``) is what runs all the same.
+The functions below are one rule each; all are linear in tasks and edges.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from orchestrator.engine.doubts import find_doubts
+from orchestrator.engine.graph import Graph, cycles, graph_of, start_above_start
+from orchestrator.engine.schemas import schema_problem
+from orchestrator.errors import ConditionSyntax, InvalidDefinition, InvalidValue
+from orchestrator.model.conditions import parse_condition
+from orchestrator.model.fields import ProblemList
+from orchestrator.model.integration import IntegrationVersion, NextTask
+from orchestrator.model.task_types import TaskTypes
+from orchestrator.model.values import DataType, Value, coerce
+
+WHILE_LOOP: Final = "SubWorkflowWhileLoopV2Task"
+_EXECUTOR_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # it becomes the name of a queue
+_LONGEST_PATH: Final = 12  # of a cycle, in a message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problems:
+    """What was found; at most ``MAX_PROBLEMS`` of each."""
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_integration(version: IntegrationVersion, task_types: TaskTypes, source: str) -> tuple[str, ...]:
+    """Refuse a definition that cannot run.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        InvalidDefinition: with every error.
+    """
+    problems = find_problems(version, task_types)
+    if problems.errors:
+        raise InvalidDefinition(source, problems.errors)
+    return problems.warnings
+
+
+def find_problems(version: IntegrationVersion, task_types: TaskTypes) -> Problems:
+    """Look for everything that is wrong or doubtful, without refusing anything."""
+    graph = graph_of(version)
+    found_cycles = list(cycles(graph))
+    errors, warnings = ProblemList(), ProblemList()
+    rules: tuple[Iterable[str], ...] = (
+        _task_numbers(version),
+        _task_types(version, task_types),
+        _executors_and_timeouts(version),
+        _edges(version, graph),
+        (f"tasks {_shown_path(path)} form a cycle; loop with {WHILE_LOOP} instead" for path in found_cycles),
+        _conditions(version),
+        _triggers(version),
+        () if found_cycles else _starts_above_starts(version, graph),
+        _error_catchers(version),
+        _parameters(version),
+    )
+    for sentence in (sentence for rule in rules for sentence in rule):
+        errors.add(sentence)
+    for sentence in find_doubts(version, graph):
+        warnings.add(sentence)
+    return Problems(errors=errors.sentences, warnings=warnings.sentences)
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------------
+
+
+def _task_numbers(version: IntegrationVersion) -> Iterator[str]:
+    if not version.tasks:
+        yield "taskConfigs: there is no task; an integration needs at least one"
+    names: dict[int, list[str]] = {}
+    for task in version.tasks:
+        names.setdefault(task.number, []).append(repr((task.display_name or task.task)[:60]))
+    for number, same in names.items():
+        if len(same) > 1:
+            which = ", ".join(same[:3]) + (", ..." if len(same) > 3 else "")
+            yield f"task {number}: {len(same)} tasks have this number ({which}); give each its own taskId"
+        if number < 1:
+            yield f"task {number}: taskId must be 1 or more"
+
+
+def _task_types(version: IntegrationVersion, task_types: TaskTypes) -> Iterator[str]:
+    @cache
+    def unknown(name: str) -> str:
+        close = difflib.get_close_matches(name, [each.name for each in task_types], n=1) if len(name) <= 100 else []
+        hint = f"did you mean {close[0]!r}? If not, " if close else ""
+        return (
+            f"unknown task type {name!r}; {hint}register it with @task_type({name!r}) in a module that you name with "
+            "--include MODULE, or in a package with the entry-point group orchestrator.task_types"
+        )
+
+    def checked(place: str, name: str, config: Mapping[str, Value]) -> Iterator[str]:
+        known = task_types.get(name)
+        if known is None:
+            yield f"{place}: {unknown(name)}"
+            return
+        try:
+            yield from (f"{place}: {problem}" for problem in known.check(config))
+        except Exception as error:  # a check is a user's code as well; its crash must not hide the other problems
+            yield f"{place}: the check of this task type failed with {type(error).__name__}: {error}"
+
+    for task in version.tasks:
+        yield from checked(task.place, task.task, task.parameters)
+        if task.rollback is not None:
+            yield from checked(f"{task.place}, rollback", task.rollback.task, task.rollback.parameters)
+
+
+def _executors_and_timeouts(version: IntegrationVersion) -> Iterator[str]:
+    for task in version.tasks:
+        if task.executor_id is not None and not _EXECUTOR_ID.fullmatch(task.executor_id):
+            yield (
+                f"{task.place}, executorId: found {task.executor_id[:60]!r}, expected 1 to 200 letters, digits, "
+                "'_', '.' and '-'"
+            )
+        if task.timeout_ms is not None and task.timeout_ms <= 0:
+            yield f"{task.place}, timeoutMs: found {task.timeout_ms}, expected milliseconds, 1 or more"
+
+
+# -- edges and conditions ------------------------------------------------------------------------------------------
+
+
+def _missing(place: str, edges: Iterable[NextTask], graph: Graph) -> Iterator[str]:
+    for index, edge in enumerate(edges):
+        if edge.number not in graph:
+            yield f"{place}[{index}]: there is no task {edge.number}"
+
+
+def _edges(version: IntegrationVersion, graph: Graph) -> Iterator[str]:
+    for task in version.tasks:
+        yield from _missing(f"{task.place}, nextTasks", task.next_tasks, graph)
+    for trigger in version.triggers:
+        yield from _missing(f"trigger {trigger.id!r}, startTasks", trigger.start_tasks, graph)
+    for catcher in version.error_catchers:
+        yield from _missing(f"error catcher {catcher.id!r}, startErrorTasks", catcher.start_tasks, graph)
+
+
+def _shown_path(path: list[int]) -> str:
+    steps = [str(number) for number in path]
+    if len(steps) > _LONGEST_PATH:
+        steps[_LONGEST_PATH // 2 : -_LONGEST_PATH // 2] = ["..."]
+    return " -> ".join(steps)
+
+
+def _conditions(version: IntegrationVersion) -> Iterator[str]:
+    @cache
+    def problem(text: str) -> str | None:
+        try:
+            parse_condition(text)
+        except ConditionSyntax as error:
+            return str(error)
+        return None
+
+    for place, text in _written_conditions(version):
+        if text.strip() and (found := problem(text)):
+            yield f"{place}: {found}"
+
+
+def _written_conditions(version: IntegrationVersion) -> Iterator[tuple[str, str]]:
+    for task in version.tasks:
+        place = task.place
+        for index, edge in enumerate(task.next_tasks):
+            yield f"{place}, nextTasks[{index}]", edge.condition
+        for key, policy in task.policies():
+            yield f"{place}, {key}", policy.condition
+        looping = task.parameters.get("whileCondition") if task.task == WHILE_LOOP else None
+        if looping is not None and looping.type is DataType.STRING:
+            yield f"{place}, whileCondition", str(looping.data)
+    for trigger in version.triggers:
+        for index, edge in enumerate(trigger.start_tasks):
+            yield f"trigger {trigger.id!r}, startTasks[{index}]", edge.condition
+    for catcher in version.error_catchers:
+        for index, edge in enumerate(catcher.start_tasks):
+            yield f"error catcher {catcher.id!r}, startErrorTasks[{index}]", edge.condition
+
+
+# -- triggers and error catchers -----------------------------------------------------------------------------------
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
+def _triggers(version: IntegrationVersion) -> Iterator[str]:
+    for name in _twice(trigger.id for trigger in version.triggers):
+        yield f"trigger {name!r}: two triggers have this id; give each its own"
+    for trigger in version.triggers:
+        for number, times in Counter(start.number for start in trigger.start_tasks).items():
+            if times > 1:
+                yield f"trigger {trigger.id!r}, startTasks: task {number} stands {times} times"
+
+
+def _starts_above_starts(version: IntegrationVersion, graph: Graph) -> Iterator[str]:
+    for trigger in version.triggers:
+        pair = start_above_start(graph, [start.number for start in trigger.start_tasks])
+        if pair:
+            yield (
+                f"trigger {trigger.id!r}, startTasks: task {pair[0]} leads to task {pair[1]}; "
+                "a start task must not follow another one"
+            )
+
+
+def _error_catchers(version: IntegrationVersion) -> Iterator[str]:
+    known = dict.fromkeys(catcher.id for catcher in version.error_catchers)
+    shown = ", ".join(list(known)[:10]) or "none"
+    for name in _twice(catcher.id for catcher in version.error_catchers):
+        yield f"error catcher {name!r}: two error catchers have this id; give each its own"
+    users = [(task.place, task.error_catcher_id) for task in version.tasks]
+    users += [(f"trigger {trigger.id!r}", trigger.error_catcher_id) for trigger in version.triggers]
+    for place, name in users:
+        if name and name not in known:
+            yield f"{place}, errorCatcherId: there is no error catcher {name!r}; known: {shown}"
+
+
+# -- parameters ----------------------------------------------------------------------------------------------------
+
+
+def _parameters(version: IntegrationVersion) -> Iterator[str]:
+    for key in _twice(parameter.key for parameter in version.parameters):
+        yield f"parameter {key!r}: two parameters have this key; give each its own"
+    for parameter in version.parameters:
+        place = f"parameter {parameter.key!r}"
+        if parameter.default is not None:
+            try:
+                coerce(parameter.default, parameter.data_type, f"{place}, defaultValue")
+            except InvalidValue as error:
+                yield f"{error} ({parameter.data_type} is declared)"
+        if parameter.json_schema is not None and (problem := schema_problem(parameter.json_schema)):
+            yield f"{place}, jsonSchema: {problem}"

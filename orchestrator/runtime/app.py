@@ -1,0 +1,166 @@
+"""The Celery app: its configuration, and one Celery task for each task type.
+
+``celery -A orchestrator worker -Q executor.default`` and ``orchestrator worker`` both load ``default_app``. The
+configuration is what ``reference/reliability`` calls the baseline: JSON only, late acks, one message at a time,
+nothing that turns a lost connection into a lost task. What a worker does with a message is ``service.drive``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from celery import Celery, Task, signals
+
+from orchestrator.engine.canvas import JOIN_TASK, queue_of
+from orchestrator.errors import InvalidSetting
+from orchestrator.model.task_types import TASK_TYPES, TaskTypes
+from orchestrator.runtime.leash import die_with_parent
+from orchestrator.runtime.publisher import CeleryPublisher
+from orchestrator.service.drive import Services, drive
+from orchestrator.service.plans import Plans
+from orchestrator.settings import Settings, scheme_of
+from orchestrator.store.database import Database
+from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey
+from orchestrator.store.versions import VersionStore
+
+ENTRY_POINTS: Final = "orchestrator.task_types"
+_VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime:
+    """The real implementations, put together once a process."""
+
+    settings: Settings
+    app: Celery
+    database: Database
+    services: Services
+
+
+def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
+    """Put everything together. Nothing is connected yet.
+
+    Args:
+        settings: with a broker; an embedded one has been started before.
+        raises: whether publishing raises when the broker is away (a client's way, not a worker's).
+    """
+    types = load_task_types(settings.include)
+    database = Database(settings.resolved_database_url)
+    app = make_app(settings)
+    versions = VersionStore(database)
+    services = Services(
+        store=ExecutionStore(database),
+        versions=versions,
+        plans=Plans(versions, types),
+        types=types,
+        publisher=CeleryPublisher(app, raises=raises),
+        surroundings=settings.surroundings(),
+        jitter=random.random,
+    )
+    register_tasks(app, types, services)
+    return Runtime(settings=settings, app=app, database=database, services=services)
+
+
+def load_task_types(include: Iterable[str] = ()) -> TaskTypes:
+    """Import the packages that register task types: those of the entry-point group, and ``include``.
+
+    Raises:
+        InvalidSetting: a module of ``include`` cannot be imported.
+    """
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        entry_point.load()
+    for module in include:
+        _import(module)
+    return TASK_TYPES
+
+
+def _import(module: str) -> None:
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path holds strings
+        sys.path.insert(0, here)  # as for ``python -m``: a user's module beside the command line
+    try:
+        import_module(module)
+    except ImportError as error:
+        expected = f"a module that can be imported from here ({error})"
+        raise InvalidSetting("include", repr(module), expected) from error
+
+
+def make_app(settings: Settings) -> Celery:
+    """A configured Celery app without our tasks."""
+    app = Celery("orchestrator", set_as_current=False)
+    broker_url = settings.broker_url or "memory://"  # never used: a client without a broker only reads
+    app.conf.update(
+        broker_url=broker_url,
+        broker_transport_options=transport_options(broker_url),
+        broker_connection_retry_on_startup=True,
+        result_backend=f"orchestrator.runtime.backend:ExecutionBackend+{settings.resolved_database_url}",
+        task_serializer="json",
+        result_serializer="json",
+        event_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        task_default_queue=queue_of(DEFAULT_EXECUTOR),
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_track_started=True,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=settings.concurrency,
+        worker_send_task_events=True,  # what Flower shows
+        task_send_sent_event=True,
+    )
+    return app
+
+
+def transport_options(broker_url: str) -> dict[str, Any]:
+    """How kombu talks to this broker."""
+    match scheme_of(broker_url):
+        case "redis" | "rediss":
+            return {
+                "visibility_timeout": _VISIBILITY_TIMEOUT_S,
+                "socket_timeout": 10,
+                "socket_connect_timeout": 5,
+                "socket_keepalive": True,
+                "health_check_interval": 10,
+            }
+        case "redis+socket":
+            return {"visibility_timeout": _VISIBILITY_TIMEOUT_S}
+        case "amqp" | "amqps":
+            return {"confirm_publish": True}
+        case _:
+            return {}
+
+
+def register_tasks(app: Celery, types: TaskTypes, services: Services) -> None:
+    """Give every task type a Celery task of its own name, so that Flower shows what runs; all do the same."""
+
+    def run(task: Task[..., None], execution_id: str, number: int, attempt: int, round: int) -> None:  # noqa: A002
+        key = AttemptKey(execution_id=execution_id, number=number, attempt=attempt, round=round)
+        drive(key, worker=f"{task.request.hostname}/{os.getpid()}", services=services)
+
+    for name in sorted({JOIN_TASK, *(each.celery_name or each.name for each in types)}):
+        _register(app, name, run)
+
+
+def _register(app: Celery, name: str, run: Callable[..., None]) -> None:
+    app.task(name=name, bind=True, shared=False, trail=False)(run)
+
+
+@functools.cache
+def default_app() -> Celery:
+    """The app of this process, by the settings of its environment: what ``celery -A orchestrator`` loads."""
+    runtime = bootstrap(Settings(), raises=False)
+
+    @signals.worker_process_init.connect(weak=False)
+    def prepare_child(**_: object) -> None:
+        die_with_parent()
+        runtime.database.after_fork()
+
+    return runtime.app

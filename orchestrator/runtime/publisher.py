@@ -1,0 +1,72 @@
+"""Publishing: the engine's canvas as real Celery signatures and chords, sent over one producer.
+
+Losing a message loses time, never work, because the rows say what is to be done; so inside a worker a broker that is
+away is logged and not raised: the commit stands, and the attempt must not look failed for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from celery import Celery, Signature, chord, group
+from kombu import Producer
+from kombu.exceptions import OperationalError
+
+from orchestrator.engine.canvas import Chord, Message
+from orchestrator.errors import Unreachable
+from orchestrator.settings import masked_url
+
+log = logging.getLogger(__name__)
+
+
+class CeleryPublisher:
+    """Sends messages through a Celery app.
+
+    Args:
+        app: the app.
+        raises: whether a broker that is away is the caller's business (a client's) or only logged (a worker's).
+    """
+
+    def __init__(self, app: Celery, *, raises: bool) -> None:
+        self.app, self.raises = app, raises
+
+    def publish(self, messages: Sequence[Message | Chord]) -> None:
+        """Send them all.
+
+        Raises:
+            Unreachable: the broker does not answer, and this publisher raises.
+        """
+        try:
+            with self.app.producer_or_acquire() as producer:
+                for each in messages:
+                    self._send(each, producer)
+        except (OperationalError, OSError) as error:
+            if self.raises:
+                broker = masked_url(str(self.app.conf.broker_url))
+                raise Unreachable("the broker", broker, str(error) or type(error).__name__) from error
+            log.exception("messages not published; their rows stay ready", extra={"count": len(messages)})
+
+    def _send(self, each: Message | Chord, producer: Producer) -> None:
+        match each:
+            case Message():
+                self._signature(each).apply_async(producer=producer, add_to_parent=False)
+            case Chord(header=header, body=body):
+                # The group and the body share an id: the backend then knows both for a round of sub-executions.
+                children = group([self._signature(message) for message in header], app=self.app)
+                children.set(task_id=body.celery_id)
+                chord(children, body=self._signature(body), app=self.app).apply_async(
+                    task_id=body.celery_id, producer=producer
+                )
+            case _:
+                assert_never(each)
+
+    def _signature(self, message: Message) -> Signature[Any]:
+        return self.app.signature(
+            message.name,
+            args=message.arguments,
+            immutable=True,
+            task_id=message.celery_id,
+            queue=message.queue,
+        )

@@ -1,0 +1,171 @@
+"""Looking at executions: rows folded into the ``Execution`` that people and programs see.
+
+Task states, attempts and snapshots are built from the history alone; live attempts add what runs right now. A reader
+may be asked again and again for the same tree: it then reads only what is new.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.engine.plan import Plan
+from orchestrator.model.execution import AttemptView, Execution, Snapshot, TaskView
+from orchestrator.model.history import Entry, EntryKind
+from orchestrator.model.states import TaskState
+from orchestrator.model.values import Value
+from orchestrator.service.plans import Plans
+from orchestrator.store.queries import ExecutionQueries, LiveAttempt
+from orchestrator.store.rows import StoredExecution
+
+
+class Snapshots(StrEnum):
+    """Which snapshots to build. All of them take time and room in proportion to tasks times parameters."""
+
+    NONE = "none"
+    LAST = "last"
+    ALL = "all"
+
+
+class TreeReader:
+    """Reads one execution and everything below it."""
+
+    def __init__(self, queries: ExecutionQueries, plans: Plans, *, snapshots: Snapshots = Snapshots.LAST) -> None:
+        self._queries, self._plans, self._snapshots = queries, plans, snapshots
+        self._folds: dict[str, _Fold] = {}
+
+    def read(self, execution_id: str) -> Execution:
+        """The execution as it is now.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        tree = self._queries.tree(execution_id)
+        self._catch_up(tree)
+        live = self._queries.live([each.id for each in tree if not each.state.is_final])
+        return self._assemble(tree, live)
+
+    def shallow(self, stored: StoredExecution) -> Execution:
+        """A row that was read already, without what is below it."""
+        self._catch_up([stored])
+        live = {} if stored.state.is_final else self._queries.live([stored.id])
+        return self._execution(stored, live.get(stored.id, {}), ())
+
+    def _catch_up(self, tree: Sequence[StoredExecution]) -> None:
+        for each in tree:
+            if each.id not in self._folds:
+                plan = self._plans.get(each.version_id, each.trigger_id)
+                self._folds[each.id] = _Fold(plan, parameters=dict(each.request), keep=self._snapshots)
+        behind = {e.id: known for e in tree if (known := self._folds[e.id].revision) < e.revision}
+        for execution_id, entries in self._queries.entries(behind).items():
+            for entry in entries:
+                self._folds[execution_id].add(entry)
+
+    def _assemble(
+        self, tree: Sequence[StoredExecution], live: dict[str, dict[int, LiveAttempt]]
+    ) -> Execution:
+        """Children before parents, so that every execution is built once, however deep the tree."""
+        children: dict[str | None, list[Execution]] = defaultdict(list)
+        by_parent: dict[str, list[StoredExecution]] = defaultdict(list)
+        for each in tree[1:]:
+            assert each.parent is not None, "only the first of a tree has no parent in it"
+            by_parent[each.parent.execution_id].append(each)
+        order, ahead = [], [tree[0]]
+        while ahead:
+            order.append(ahead.pop())
+            ahead.extend(by_parent[order[-1].id])
+        for each in reversed(order):
+            built = self._execution(each, live.get(each.id, {}), tuple(reversed(children.pop(each.id, []))))
+            children[each.parent.execution_id if each.parent and each is not tree[0] else None].append(built)
+        return children[None][0]
+
+    def _execution(
+        self, stored: StoredExecution, live: dict[int, LiveAttempt], children: tuple[Execution, ...]
+    ) -> Execution:
+        fold = self._folds[stored.id]
+        return Execution(
+            id=stored.id,
+            project=stored.project,
+            location=stored.location,
+            integration=stored.integration,
+            trigger_id=stored.trigger_id,
+            method=stored.method.value,
+            state=stored.state,
+            created_at=stored.created_at,
+            updated_at=stored.updated_at,
+            ended_at=stored.ended_at,
+            request=stored.request,
+            response=stored.response,
+            error=stored.error,
+            snapshot_number=self._plans.snapshot_number(stored.version_id),
+            tasks=tuple(_with_live(task, live.get(task.number)) for task in fold.tasks.values()),
+            snapshots=tuple(fold.snapshots),
+            children=children,
+            parent_id=stored.parent and stored.parent.execution_id,
+            parent_task=stored.parent and stored.parent.number,
+        )
+
+
+@dataclass(slots=True)
+class _Fold:
+    """The history of one execution, folded so far."""
+
+    plan: Plan
+    parameters: dict[str, Value]
+    keep: Snapshots
+    revision: int = 0
+    tasks: dict[int, TaskView] = field(init=False)
+    edges: dict[tuple[int, int], bool] = field(default_factory=dict)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    began: dict[int, datetime] = field(default_factory=dict)  # attempts that wait for sub-executions
+
+    def __post_init__(self) -> None:
+        self.tasks = {
+            number: TaskView(number=number, type=task.config.task, name=task.config.display_name or task.config.task)
+            for number, task in self.plan.tasks.items()
+        }
+
+    def add(self, entry: Entry) -> None:
+        """Apply the next entry."""
+        self.revision += 1
+        for number, state in entry.states.items():
+            self.tasks[number] = replace(self.tasks[number], state=state)
+        self.parameters = {**self.parameters, **entry.parameters}
+        self.edges.update(entry.edges)
+        if entry.kind is EntryKind.CHILDREN_STARTED:
+            self.began.setdefault(entry.task_number, entry.started_at)
+            return
+        attempt = AttemptView(
+            attempt=entry.attempt,
+            started_at=self.began.pop(entry.task_number, entry.started_at),
+            ended_at=entry.ended_at,
+            worker=entry.worker,
+            error=entry.error,
+        )
+        task = self.tasks[entry.task_number]
+        self.tasks[entry.task_number] = replace(task, attempts=(*task.attempts, attempt))
+        if self.keep is Snapshots.LAST:
+            self.snapshots = [self._snapshot(entry)]
+        elif self.keep is Snapshots.ALL:
+            self.snapshots.append(self._snapshot(entry))
+
+    def _snapshot(self, entry: Entry) -> Snapshot:
+        return Snapshot(
+            task_number=entry.task_number,
+            task_attempt=entry.attempt,
+            taken_at=entry.ended_at,
+            parameters=self.parameters,
+            tasks=tuple(self.tasks.values()),
+            edges=dict(self.edges),
+        )
+
+
+def _with_live(task: TaskView, live: LiveAttempt | None) -> TaskView:
+    """A task that a worker has claimed runs, and its attempt has begun."""
+    if live is None or live.started_at is None:
+        return task
+    attempt = AttemptView(attempt=live.attempt, started_at=live.started_at, worker=live.worker or "")
+    return replace(task, state=TaskState.IN_PROCESS, attempts=(*task.attempts, attempt))

@@ -1,0 +1,133 @@
+"""One database, SQLite or PostgreSQL: connections, transactions, and the schema's version.
+
+SQLite runs in WAL mode and every writing transaction begins IMMEDIATE, because an upgrade from reading to writing in
+the middle fails at once under load, however long the busy timeout. Connections never cross a fork: ``after_fork``
+forgets the parent's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from orchestrator.errors import SchemaOutdated, Unreachable
+
+_BUSY_TIMEOUT_MS: Final = 30_000
+_CONNECT_TIMEOUT_S: Final = 5
+_READ_ONLY: Final = "orchestrator_read_only"
+
+
+class Database:
+    """Where the truth is. Cheap to make; connects when first used."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        self.engine = _engine(self.url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed at the end, rolled back on any exception."""
+        with self._connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads, and blocks nobody."""
+        with self._connect() as connected:
+            connection = connected.execution_options(**{_READ_ONLY: True})
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        try:
+            connection = self.engine.connect()
+        except sa.exc.OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise Unreachable("the database", self.url.render_as_string(), reason) from error
+        with connection:
+            yield connection
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections without closing them: they are still the parent's."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.engine.dispose()
+
+    # -- schema ----------------------------------------------------------------------------------------------------
+
+    def upgrade(self) -> None:
+        """Bring the schema to this code's version; safe to call at any time, also by several processes at once."""
+        if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        config = _alembic_config()
+        with self.begin() as connection:
+            if not self.is_sqlite:  # SQLite's BEGIN IMMEDIATE has locked out everybody else already
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def schema_version(self) -> str | None:
+        """The schema's version in this database, or None if it has none yet."""
+        with self.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def check_schema(self) -> None:
+        """Make sure that code and schema fit.
+
+        Raises:
+            SchemaOutdated: they do not.
+            Unreachable: no answer.
+        """
+        found, expected = self.schema_version(), ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        if found != expected:
+            raise SchemaOutdated(found or "empty", str(expected))
+
+
+_MIGRATION_LOCK: Final = 0x6F726368  # "orch": the advisory lock that one migrating process holds
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "orchestrator.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+    connection.isolation_level = None  # BEGIN is ours
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")  # WAL keeps every commit over a crash of any process with it
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    is_read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""Schema migrations: expand, then contract, so that a new version and the one before it can run side by side."""

@@ -1,0 +1,125 @@
+"""Reading executions: one, a tree, a list. Reads block nobody and change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.errors import ExecutionNotFound
+from orchestrator.model.history import Entry
+from orchestrator.model.states import ExecutionState
+from orchestrator.store.database import Database
+from orchestrator.store.rows import StoredExecution, to_stored
+from orchestrator.store.tables import executions, history, live_attempts
+
+_CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveAttempt:
+    """A task that is ready, running or waiting for sub-executions. ``started_at`` is None before its claim."""
+
+    number: int
+    attempt: int
+    worker: str | None
+    started_at: datetime | None
+
+
+class ExecutionQueries:
+    """Finds executions and what belongs to them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def state(self, execution_id: str) -> ExecutionState:
+        """Where an execution stands.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        with self.database.read() as connection:
+            state = connection.execute(
+                sa.select(executions.c.state).where(executions.c.id == execution_id)
+            ).scalar_one_or_none()
+        if state is None:
+            raise ExecutionNotFound(execution_id)
+        return ExecutionState(state)
+
+    def tree(self, execution_id: str) -> list[StoredExecution]:
+        """An execution and everything below it: parents first, children in order.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        below = sa.select(executions.c.id).where(executions.c.id == execution_id).cte("below", recursive=True)
+        below = below.union_all(
+            sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id)
+        )
+        statement = sa.select(executions).where(executions.c.id.in_(sa.select(below.c.id)))
+        with self.database.read() as connection:
+            rows = [to_stored(row) for row in connection.execute(statement)]
+        if not rows:
+            raise ExecutionNotFound(execution_id)
+        return sorted(rows, key=_order)
+
+    def list(
+        self,
+        *,
+        integration: str | None = None,
+        state: ExecutionState | None = None,
+        with_children: bool = False,
+        limit: int = 50,
+    ) -> list[StoredExecution]:
+        """The newest executions first; only roots unless ``with_children``."""
+        statement = sa.select(executions).order_by(executions.c.created_at.desc(), executions.c.id.desc()).limit(limit)
+        if integration is not None:
+            statement = statement.where(executions.c.integration == integration)
+        if state is not None:
+            statement = statement.where(executions.c.state == state.value)
+        if not with_children:
+            statement = statement.where(executions.c.parent_id.is_(None))
+        with self.database.read() as connection:
+            return [to_stored(row) for row in connection.execute(statement)]
+
+    def entries(self, revisions: Mapping[str, int]) -> dict[str, list[Entry]]:
+        """The history of executions after the revision that is known of each, in order."""
+        found: dict[str, list[Entry]] = defaultdict(list)
+        with self.database.read() as connection:
+            for ids in _chunks(list(revisions)):
+                statement = (
+                    sa.select(history)
+                    .where(history.c.execution_id.in_(ids))
+                    .order_by(history.c.execution_id, history.c.revision)
+                )
+                known = min(revisions[each] for each in ids)
+                for row in connection.execute(statement.where(history.c.revision > known)):
+                    if row.revision > revisions[row.execution_id]:
+                        found[row.execution_id].append(Entry.from_json(json.loads(row.entry)))
+        return found
+
+    def live(self, execution_ids: Sequence[str]) -> dict[str, dict[int, LiveAttempt]]:
+        """The live attempts of executions, by task number."""
+        found: dict[str, dict[int, LiveAttempt]] = defaultdict(dict)
+        with self.database.read() as connection:
+            for ids in _chunks(execution_ids):
+                rows = connection.execute(sa.select(live_attempts).where(live_attempts.c.execution_id.in_(ids)))
+                for row in rows:
+                    found[row.execution_id][row.task_number] = LiveAttempt(
+                        number=row.task_number, attempt=row.attempt, worker=row.worker, started_at=row.started_at
+                    )
+        return found
+
+
+def _order(stored: StoredExecution) -> tuple[Any, ...]:
+    parent = stored.parent
+    return (stored.created_at,) if parent is None else (stored.created_at, parent.number, parent.attempt, parent.position)
+
+
+def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]

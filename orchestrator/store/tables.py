@@ -1,0 +1,230 @@
+"""The tables, for SQLite and PostgreSQL alike.
+
+* ``versions`` and ``version_triggers``: integration definitions, unchanged, and by which triggers they are entered.
+* ``executions``: one row a run: where it stands (``state``, ``revision``, packed ``progress``) and how it ended.
+* ``live_attempts``: one row for each task that is ready, running or waiting for sub-executions: what workers claim. It
+  is gone when the attempt is over, so this table is as large as what is going on now, however long the history.
+* ``parameters``: the current parameters of live executions that differ from the request.
+* ``history``: one row a change, append-only: attempt stats, snapshots and audits are read from it.
+* ``timers``: retries that are due later.
+* ``celery_*``: results, groups and chords of tasks that are not ours but use our result backend.
+
+JSON is kept as ASCII text, not as ``jsonb``: a NUL, a lone surrogate, an int64 and ``-0.0`` come back as they went in.
+Migrations under ``migrations/`` create these tables; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime, to the microsecond."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """SQLite keeps no zone: everything in it is UTC."""
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware again, and in UTC whatever the server's zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 - written like the SQL function it is
+    """The database's clock at this moment, not at the start of the transaction. It is the only clock of the store."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001
+    return "clock_timestamp()"
+
+
+class later(FunctionElement[datetime]):  # noqa: N801 - likewise
+    """``later(seconds)``: the database's clock plus some seconds."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(later, "sqlite")
+def _later_sqlite(element: later, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
+
+
+@compiles(later, "postgresql")
+def _later_postgresql(element: later, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(clock_timestamp() + CAST({compiler.process(element.clauses, **options)} AS float8) * interval '1 second')"
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "fk": "%(table_name)s_%(column_0_name)s_fk",
+        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+    }
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project", sa.String(64), nullable=False),
+    sa.Column("location", sa.String(64), nullable=False),
+    sa.Column("integration", sa.String(256), nullable=False),
+    sa.Column("snapshot_number", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # DRAFT, ACTIVE (the published one), ARCHIVED, SNAPSHOT
+    sa.Column("digest", sa.String(64), nullable=False),  # SHA-256 of the document
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False, server_default=now()),
+    sa.UniqueConstraint("project", "location", "integration", "snapshot_number"),
+    sa.Index(None, "project", "location", "integration", "digest"),
+)
+
+version_triggers = sa.Table(
+    "version_triggers",
+    metadata,
+    sa.Column("version_id", sa.ForeignKey("versions.id"), primary_key=True),
+    sa.Column("trigger_id", sa.String(512), primary_key=True),
+    sa.Index(None, "trigger_id"),
+)
+
+executions = sa.Table(
+    "executions",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project", sa.String(64), nullable=False),
+    sa.Column("location", sa.String(64), nullable=False),
+    sa.Column("integration", sa.String(256), nullable=False),
+    sa.Column("version_id", sa.ForeignKey("versions.id"), nullable=False),
+    sa.Column("trigger_id", sa.String(512), nullable=False),
+    sa.Column("method", sa.String(16), nullable=False),  # ExecutionMethod: POST, POST_TO_QUEUE, SCHEDULE
+    sa.Column("executor", sa.String(128), nullable=False),  # where tasks without an executorId of their own go
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),  # the number of history rows; every commit compares and sets it
+    sa.Column("progress", sa.Text, nullable=False),  # packed by engine.progress
+    sa.Column("request", sa.Text, nullable=False),  # the parameters it started with
+    sa.Column("response", sa.Text),  # the parameters it answered, when it is final
+    sa.Column("error", sa.Text),  # why it FAILED
+    sa.Column("root_id", sa.String(36), nullable=False),
+    sa.Column("parent_id", sa.String(36)),
+    sa.Column("parent_task", sa.Integer),
+    sa.Column("parent_attempt", sa.Integer),
+    sa.Column("parent_round", sa.Integer),  # NULL for a child that nobody waits for
+    sa.Column("position", sa.Integer),  # among its parent's children, over all tasks and rounds
+    sa.Column("created_at", Instant, nullable=False, server_default=now()),
+    sa.Column("updated_at", Instant, nullable=False, server_default=now()),
+    sa.Column("ended_at", Instant),
+    sa.Index(None, "root_id"),
+    sa.Index(None, "parent_id", "parent_task"),
+    sa.Index(None, "created_at", "id"),
+    sa.Index(None, "integration", "created_at"),
+    sa.Index(None, "state", "created_at"),
+)
+
+live_attempts = sa.Table(
+    "live_attempts",
+    metadata,
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("task_number", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),  # of sub-executions; 0 before the first
+    sa.Column("phase", sa.String(8), nullable=False),  # run, wait (for sub-executions), join
+    sa.Column("task_type", sa.String(256), nullable=False),
+    sa.Column("executor", sa.String(128), nullable=False),
+    sa.Column("worker", sa.String(256)),  # who has claimed this phase, or NULL
+    sa.Column("queued_at", Instant, nullable=False, server_default=now()),
+    sa.Column("started_at", Instant),  # of the attempt: the first claim
+    sa.Column("lease_until", Instant),
+    sa.Column("children", sa.Integer, nullable=False, server_default="0"),  # of this round
+    sa.Column("arrived", sa.Integer, nullable=False, server_default="0"),  # how many of them are final
+    sa.Column("first_position", sa.Integer, nullable=False, server_default="0"),  # of this round's children
+    sa.Column("carry", sa.Text),  # what the task remembers between rounds
+    sa.Index("live_attempts_lease_until_ix", "lease_until"),
+)
+
+parameters = sa.Table(
+    "parameters",
+    metadata,
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("key", sa.String(512), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),  # from 1, without gaps
+    sa.Column("entry", sa.Text, nullable=False),
+)
+
+timers = sa.Table(
+    "timers",
+    metadata,
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("task_number", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("due_at", Instant, nullable=False),
+    sa.Index(None, "due_at"),
+)
+
+celery_results = sa.Table(
+    "celery_results",
+    metadata,
+    sa.Column("task_id", sa.String(255), primary_key=True),
+    sa.Column("status", sa.String(50), nullable=False),
+    sa.Column("meta", sa.Text, nullable=False),
+    sa.Column("done_at", Instant, nullable=False, server_default=now()),
+    sa.Index(None, "done_at"),
+)
+
+celery_groups = sa.Table(
+    "celery_groups",
+    metadata,
+    sa.Column("group_id", sa.String(255), primary_key=True),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("done_at", Instant, nullable=False, server_default=now()),
+)
+
+celery_chords = sa.Table(
+    "celery_chords",
+    metadata,
+    sa.Column("group_id", sa.String(255), primary_key=True),
+    sa.Column("size", sa.Integer),  # known only when the last header message is about to go out
+    sa.Column("is_fired", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("created_at", Instant, nullable=False, server_default=now()),
+)
+
+celery_chord_parts = sa.Table(
+    "celery_chord_parts",
+    metadata,
+    sa.Column("group_id", sa.String(255), primary_key=True),
+    sa.Column("task_id", sa.String(255), primary_key=True),
+    sa.Column("position", sa.Integer),
+    sa.Column("state", sa.String(50), nullable=False),
+    sa.Column("result", sa.Text),
+)
