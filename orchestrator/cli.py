@@ -5,8 +5,8 @@ app = typer.Typer()
 
 @app.command()
 def worker(executor: str = "default", concurrency: int = 2) -> None:
-    from orchestrator.runtime.app import default_app
-    default_app().worker_main(["worker", "-Q", f"executor.{executor}", "-c", str(concurrency), "-l", "INFO", "--without-mingle", "--without-gossip", "-n", f"{executor}@%h"])
+    from orchestrator.runtime.worker import run_worker
+    run_worker(executor, concurrency=concurrency)
 
 @app.command()
 def dummy() -> None: ...

@@ -17,7 +17,7 @@
 // Documented and refused with an error that says so: xsltTransform (needs an XSLT processor), and
 // getIntegrationVersionId and getIntegrationVersionNumber (a task is not told its version).
 local call(name, arguments) =
-  local answer = std.native('call')(std.manifestJsonMinified([name] + arguments));
+  local answer = std.parseJson(std.native('call')(std.manifestJsonMinified([name] + arguments)));
   if 'error' in answer then error answer['error'] else answer.value;
 
 local transpose(arrays) = [

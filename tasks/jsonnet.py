@@ -31,8 +31,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from importlib import resources
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol, cast
 
 from orchestrator.errors import InvalidValue, TaskError
@@ -82,37 +82,52 @@ def _template_of(config: Mapping[str, Value]) -> str | None:
 
 
 def _evaluate(template: str, context: TaskContext) -> str:
+    refused: list[str] = []
+
+    def import_library(_directory: str, name: str) -> tuple[str, bytes]:
+        # It must answer, always: a failure here leaks a traceback with the attempt's values, and its text is read
+        # past its end (both bindings, 0.22).
+        if name == "functions":
+            return name, _library()
+        refused.append(name)
+        return name, b"error 'refused'"
+
     evaluate = functools.partial(
         _binding().evaluate_snippet,
         "template",
         template,
         max_stack=MAX_STACK,
         max_trace=4,
-        import_callback=_import,
+        import_callback=import_library,
         native_callbacks={"call": (("request",), native_call(context))},
     )
-    mentioned = {name: value for name, value in context.parameters.items() if name.strip("`") in template}
     try:
-        try:
-            return evaluate(ext_codes=_variables(mentioned))
-        except RuntimeError as error:
-            if len(mentioned) == len(context.parameters) or "undefined external variable" not in str(error).lower():
-                raise
-            # The template computes a name ("item_" + i). Nothing has happened yet that a second run would repeat.
-            return evaluate(ext_codes=_variables(context.parameters))
+        result = _with_variables(evaluate, template, context.parameters)
     except RuntimeError as error:
-        raise TaskError(_message_of(str(error)), "JSONNET_ERROR") from None
+        raise TaskError(_import_refusal(refused) or _message_of(str(error)), "JSONNET_ERROR") from None
+    if refused:  # importstr got a text and went on
+        raise TaskError(_import_refusal(refused), "JSONNET_ERROR")
+    return result
 
 
-def _import(_directory: str, name: str) -> tuple[str, bytes | None]:
-    # Refused by an answer of the wrong type: for an exception raised here the bindings leak its traceback, and with
-    # it every value of this attempt.
-    return name, _library() if name == "functions" else None
+def _import_refusal(names: Sequence[str]) -> str:
+    return f'{names[0]!r} cannot be imported: the one library is "functions", and there are no files' if names else ""
+
+
+def _with_variables(evaluate: Callable[..., str], template: str, parameters: Mapping[str, Value]) -> str:
+    mentioned = {name: value for name, value in parameters.items() if name.strip("`") in template}
+    try:
+        return evaluate(ext_codes=_variables(mentioned))
+    except RuntimeError as error:
+        if len(mentioned) == len(parameters) or "undefined external variable" not in str(error).lower():
+            raise
+    # The template computes a name ("item_" + i). Nothing has happened yet that a second run would repeat.
+    return evaluate(ext_codes=_variables(parameters))
 
 
 @functools.cache
 def _library() -> bytes:
-    return resources.files("tasks").joinpath("functions.libsonnet").read_bytes()
+    return Path(__file__).with_name("functions.libsonnet").read_bytes()
 
 
 def _static_problem(template: str) -> str | None:
@@ -135,8 +150,6 @@ def _message_of(text: str) -> str:
     """The first paragraph of a binding's error, and the place in the template that is nearest to it."""
     headline = re.split(r"\n\t|\n\n", text.strip(), maxsplit=1)[0]
     headline = re.sub(r"^(RUNTIME|STATIC) ERROR: ", "", headline).strip()[:MAX_MESSAGE]
-    if "import_callback did not return" in headline:
-        headline = 'nothing can be imported but the library "functions"'
     place = _PLACE.search(text)
     if place is None or place[0] in headline:
         return headline

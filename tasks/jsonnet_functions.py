@@ -35,11 +35,11 @@ Function: TypeAlias = Callable[..., Json]
 MAX_XML_DEPTH: Final = 100  # nesting of elements; JSON gets two levels for each, and 200 is the model's limit
 
 
-def native_call(context: TaskContext) -> Callable[[str], dict[str, Json]]:
-    """The native function ``call`` for one attempt; its argument is ``[name, argument, ...]`` as JSON text.
+def native_call(context: TaskContext) -> Callable[[str], str]:
+    """The native function ``call`` for one attempt: JSON text ``[name, argument, ...]`` in, JSON text out.
 
-    One text, because native functions take no arrays or objects, and the C++ binding mixes up the names of several
-    parameters.
+    Text in, because native functions take no arrays or objects, and the C++ binding mixes up the names of several
+    parameters. Text out, because the bindings cut strings at a NUL and crash on a lone surrogate.
 
     Returns:
         A function that answers ``{"value": ...}`` or ``{"error": text}``: the Go binding drops the text of an
@@ -47,12 +47,13 @@ def native_call(context: TaskContext) -> Callable[[str], dict[str, Json]]:
     """
     functions = {**_FUNCTIONS, **_facts(context)}
 
-    def call(request: str) -> dict[str, Json]:
-        name, *arguments = json.loads(request)
+    def call(request: str) -> str:
+        name = "call"
         try:
-            return {"value": functions[name](*arguments)}
+            name, *arguments = json.loads(request)
+            return json.dumps({"value": functions[name](*arguments)})
         except Exception as error:  # anything a wrong argument leads to belongs to the template, not to us
-            return {"error": f"{name}: {error}"}
+            return json.dumps({"error": f"{name}: {error}"})
 
     return call
 

@@ -7,26 +7,26 @@ that leads out of the schema is never fetched: a definition must not make a serv
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import jsonschema
-from jsonschema.exceptions import best_match
-from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+if TYPE_CHECKING:
+    from jsonschema import SchemaError, ValidationError
+    from jsonschema.protocols import Validator
 
-_NO_REMOTE: Final[Registry[Any]] = Registry()  # a plain registry has no way to fetch anything
+# The library is imported where it is used: it takes 50 ms, and most integrations have no schema.
+
 _DEPTH: Final = "it is nested too deeply, or refers to itself without end"
 
 
 def schema_problem(schema: object) -> str | None:
     """Why this schema cannot be used, or None."""
+    from jsonschema import SchemaError
+
     if not isinstance(schema, Mapping):
         return "a JSON schema is an object"
     try:
         _validator_class(schema).check_schema(cast("Any", schema))
-    except jsonschema.SchemaError as error:
+    except SchemaError as error:
         return f"{_path(error)}: {error.message[:200]} (the draft is named in $schema; without it, it is draft 4)"
     except RecursionError:
         return _DEPTH
@@ -38,10 +38,14 @@ def schema_problem(schema: object) -> str | None:
 
 def schema_violation(document: object, schema: object) -> str | None:
     """The most telling way in which the document breaks the schema, with its path; None if it does not."""
+    from jsonschema.exceptions import best_match
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
     sound = cast("Mapping[str, Any]", schema)
+    unconnected: Registry[Any] = Registry()  # a plain registry has no way to fetch anything
     try:
-        errors = _validator_class(sound)(sound, registry=_NO_REMOTE).iter_errors(cast("Any", document))
-        found = best_match(errors)
+        found = best_match(_validator_class(sound)(sound, registry=unconnected).iter_errors(cast("Any", document)))
     except RecursionError:
         return _DEPTH
     except Unresolvable as error:
@@ -50,10 +54,13 @@ def schema_violation(document: object, schema: object) -> str | None:
 
 
 def _validator_class(schema: Mapping[str, object]) -> type[Validator]:
-    return validator_for(cast("Any", schema), default=jsonschema.Draft4Validator)
+    from jsonschema import Draft4Validator
+    from jsonschema.validators import validator_for
+
+    return validator_for(cast("Any", schema), default=Draft4Validator)
 
 
-def _path(error: jsonschema.ValidationError | jsonschema.SchemaError) -> str:
+def _path(error: ValidationError | SchemaError) -> str:
     return error.json_path[:200]
 
 

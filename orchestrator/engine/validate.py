@@ -20,8 +20,8 @@ from orchestrator.engine.schemas import schema_problem
 from orchestrator.errors import ConditionSyntax, InvalidDefinition, InvalidValue
 from orchestrator.model.conditions import parse_condition
 from orchestrator.model.fields import ProblemList
-from orchestrator.model.integration import IntegrationVersion, NextTask
-from orchestrator.model.task_types import TaskTypes
+from orchestrator.model.integration import IntegrationVersion, NextTask, TaskConfig
+from orchestrator.model.task_types import TaskType, TaskTypes
 from orchestrator.model.values import DataType, Value, coerce
 
 WHILE_LOOP: Final = "SubWorkflowWhileLoopV2Task"
@@ -63,7 +63,7 @@ def find_problems(version: IntegrationVersion, task_types: TaskTypes) -> Problem
         _executors_and_timeouts(version),
         _edges(version, graph),
         (f"tasks {_shown_path(path)} form a cycle; loop with {WHILE_LOOP} instead" for path in found_cycles),
-        _conditions(version),
+        _conditions(version, task_types),
         _triggers(version),
         () if found_cycles else _starts_above_starts(version, graph),
         _error_catchers(version),
@@ -96,7 +96,9 @@ def _task_numbers(version: IntegrationVersion) -> Iterator[str]:
 def _task_types(version: IntegrationVersion, task_types: TaskTypes) -> Iterator[str]:
     @cache
     def unknown(name: str) -> str:
-        close = difflib.get_close_matches(name, [each.name for each in task_types], n=1) if len(name) <= 100 else []
+        # 0.8 takes a slip of the pen; below it, GenericConnectorTask would be a GenericRestV2Task.
+        names = [each.name for each in task_types] if len(name) <= 100 else []
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
         hint = f"did you mean {close[0]!r}? If not, " if close else ""
         return (
             f"unknown task type {name!r}; {hint}register it with @task_type({name!r}) in a module that you name with "
@@ -108,15 +110,20 @@ def _task_types(version: IntegrationVersion, task_types: TaskTypes) -> Iterator[
         if known is None:
             yield f"{place}: {unknown(name)}"
             return
-        try:
-            yield from (f"{place}: {problem}" for problem in known.check(config))
-        except Exception as error:  # a check is a user's code as well; its crash must not hide the other problems
-            yield f"{place}: the check of this task type failed with {type(error).__name__}: {error}"
+        yield from (f"{place}: {problem}" for problem in _own_problems(known, config))
 
     for task in version.tasks:
         yield from checked(task.place, task.task, task.parameters)
         if task.rollback is not None:
             yield from checked(f"{task.place}, rollback", task.rollback.task, task.rollback.parameters)
+
+
+def _own_problems(task_type: TaskType, config: Mapping[str, Value]) -> Iterator[str]:
+    """What the task type's own check finds."""
+    try:
+        yield from task_type.check(config)
+    except Exception as error:  # a check is a user's code as well; its crash must not hide the other problems
+        yield f"the check of this task type failed with {type(error).__name__}: {error}"
 
 
 def _executors_and_timeouts(version: IntegrationVersion) -> Iterator[str]:
@@ -155,7 +162,7 @@ def _shown_path(path: list[int]) -> str:
     return " -> ".join(steps)
 
 
-def _conditions(version: IntegrationVersion) -> Iterator[str]:
+def _conditions(version: IntegrationVersion, task_types: TaskTypes) -> Iterator[str]:
     @cache
     def problem(text: str) -> str | None:
         try:
@@ -164,27 +171,35 @@ def _conditions(version: IntegrationVersion) -> Iterator[str]:
             return str(error)
         return None
 
-    for place, text in _written_conditions(version):
+    for place, text in _written_conditions(version, task_types):
         if text.strip() and (found := problem(text)):
             yield f"{place}: {found}"
 
 
-def _written_conditions(version: IntegrationVersion) -> Iterator[tuple[str, str]]:
+def _written_conditions(version: IntegrationVersion, task_types: TaskTypes) -> Iterator[tuple[str, str]]:
     for task in version.tasks:
         place = task.place
         for index, edge in enumerate(task.next_tasks):
             yield f"{place}, nextTasks[{index}]", edge.condition
         for key, policy in task.policies():
             yield f"{place}, {key}", policy.condition
-        looping = task.parameters.get("whileCondition") if task.task == WHILE_LOOP else None
-        if looping is not None and looping.type is DataType.STRING:
-            yield f"{place}, whileCondition", str(looping.data)
+        yield from _while_condition(task, task_types)
     for trigger in version.triggers:
         for index, edge in enumerate(trigger.start_tasks):
             yield f"trigger {trigger.id!r}, startTasks[{index}]", edge.condition
     for catcher in version.error_catchers:
         for index, edge in enumerate(catcher.start_tasks):
             yield f"error catcher {catcher.id!r}, startErrorTasks[{index}]", edge.condition
+
+
+def _while_condition(task: TaskConfig, task_types: TaskTypes) -> Iterator[tuple[str, str]]:
+    """The condition of a while loop, unless the loop's own check has something to say: then it says this too."""
+    written = task.parameters.get("whileCondition") if task.task == WHILE_LOOP else None
+    known = task_types.get(task.task)
+    if written is None or (known is not None and any(_own_problems(known, task.parameters))):
+        return
+    if written.type is DataType.STRING:
+        yield f"{task.place}, whileCondition", str(written.data)
 
 
 # -- triggers and error catchers -----------------------------------------------------------------------------------

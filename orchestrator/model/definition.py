@@ -145,7 +145,7 @@ def _parse_trigger(fields: Fields, position: int) -> TriggerConfig:
     if trigger_id:
         fields.place = f"trigger {trigger_id[:80]!r}"
     else:
-        fields.refuse("triggerId", "nothing", 'an id, such as "api_trigger/NAME", or properties["Trigger name"]')
+        fields.miss("triggerId", 'an id, such as "api_trigger/NAME", or properties["Trigger name"]')
     return TriggerConfig(
         number=position if number is None else number,
         id=trigger_id,
@@ -227,7 +227,7 @@ def _parse_data_type(fields: Fields, default: Value | None) -> DataType:
     """The declared type; without one, the default value's."""
     undeclared = fields.get("dataType") in (None, "", "INTEGRATION_PARAMETER_DATA_TYPE_UNSPECIFIED")
     if undeclared and default is None:
-        fields.refuse("dataType", "nothing", f"one of {', '.join(DataType)}")
+        fields.miss("dataType", f"one of {', '.join(DataType)}")
     return fields.choice("dataType", default.type if default is not None else DataType.STRING)
 
 

@@ -37,16 +37,13 @@ class _JsonValidation(StrEnum):
 
 def parse_task(fields: Fields) -> TaskConfig:
     """Read one ``TaskConfig``."""
-    number = fields.whole("taskId")
-    if number is None:
-        if fields.get("taskId") is None:
-            fields.refuse("taskId", "nothing", "the task's number")
-    else:
+    number = fields.required_whole("taskId", "the task's number")
+    if number:
         fields.place = task_place(number, fields.get("displayName"))
     parameters, masked = _parse_event_parameters(fields)
     final_state = fields.nested("successPolicy")
     return TaskConfig(
-        number=number or 0,
+        number=number,
         task=fields.required_text("task", 'the name of a task type, such as "FieldMappingTask"'),
         display_name=fields.text("displayName"),
         description=fields.text("description"),
@@ -72,10 +69,8 @@ def parse_task(fields: Fields) -> TaskConfig:
 def parse_edges(fields: Fields, key: str) -> Iterator[NextTask]:
     """Read the list of ``NextTask`` at ``key``."""
     for edge in fields.objects(key):
-        number = edge.whole("taskId")
-        if number is None and edge.get("taskId") is None:
-            edge.refuse("taskId", "nothing", "the number of the next task")
-        yield NextTask(number=number or 0, condition=edge.text("condition"), display_name=edge.text("displayName"))
+        number = edge.required_whole("taskId", "the number of the next task")
+        yield NextTask(number=number, condition=edge.text("condition"), display_name=edge.text("displayName"))
 
 
 def _parse_rollback(fields: Fields | None) -> Rollback | None:

@@ -60,11 +60,12 @@ def shown(found: object) -> str:
 class Fields:
     """One JSON object. ``place`` may be made more telling once the object has said its own name."""
 
-    __slots__ = ("_content", "place", "problems")
+    __slots__ = ("_content", "_is_object", "place", "problems")
 
     def __init__(self, body: object, place: str, problems: ProblemList) -> None:
         self.place, self.problems = place, problems
         self._content: dict[str, object] = {}
+        self._is_object = isinstance(body, Mapping)
         if not isinstance(body, Mapping):
             self.refuse("", shown(body), "an object")
             return
@@ -97,10 +98,21 @@ class Fields:
 
     def required_text(self, key: str, example: str) -> str:
         """A string that must be there and not be empty."""
-        if self._content.get(key) in (None, ""):
+        if self._content.get(key) not in (None, ""):
+            return self.text(key)
+        self.miss(key, example)
+        return ""
+
+    def required_whole(self, key: str, example: str) -> int:
+        """An int64 that must be there; 0 if it is not, or was refused."""
+        if self._content.get(key) is None:
+            self.miss(key, example)
+        return self.whole(key) or 0
+
+    def miss(self, key: str, example: str) -> None:
+        """Note that a field is not there."""
+        if self._is_object:  # else that is the problem, and it is noted
             self.refuse(key, "nothing", example)
-            return ""
-        return self.text(key)
 
     def whole(self, key: str) -> int | None:
         """An int64, as a number or digits; None if absent or refused."""

@@ -154,8 +154,8 @@ def _register(app: Celery, name: str, run: Callable[..., None]) -> None:
 
 
 @functools.cache
-def default_app() -> Celery:
-    """The app of this process, by the settings of its environment: what ``celery -A orchestrator`` loads."""
+def default_runtime() -> Runtime:
+    """Everything of this process, by the settings of its environment."""
     runtime = bootstrap(Settings(), raises=False)
 
     @signals.worker_process_init.connect(weak=False)
@@ -163,4 +163,9 @@ def default_app() -> Celery:
         die_with_parent()
         runtime.database.after_fork()
 
-    return runtime.app
+    return runtime
+
+
+def default_app() -> Celery:
+    """The app of this process: what ``celery -A orchestrator`` loads."""
+    return default_runtime().app

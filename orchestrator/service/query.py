@@ -78,7 +78,7 @@ class TreeReader:
             order.append(ahead.pop())
             ahead.extend(by_parent[order[-1].id])
         for each in reversed(order):
-            built = self._execution(each, live.get(each.id, {}), tuple(reversed(children.pop(each.id, []))))
+            built = self._execution(each, live.get(each.id, {}), tuple(children.pop(each.id, [])))
             children[each.parent.execution_id if each.parent and each is not tree[0] else None].append(built)
         return children[None][0]
 

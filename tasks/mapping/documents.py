@@ -31,6 +31,7 @@ from tasks.mapping.registry import (
     Lambda,
     Missing,
     refusal,
+    shown,
     too_large,
 )
 from tasks.mapping.strings import check_template, to_boolean, to_double, to_int
@@ -81,7 +82,7 @@ def _with_property(document: Json, steps: list[str], value: Json) -> Json:
     if not steps:
         return value
     if not isinstance(document, dict):
-        raise refusal(f"{steps[0]!r} cannot be set in {kind_of(document)}")
+        raise refusal(f"{shown(steps[0])} cannot be set in {kind_of(document)}")
     return {**document, steps[0]: _with_property(document.get(steps[0], {}), steps[1:], value)}
 
 

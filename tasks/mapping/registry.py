@@ -276,3 +276,8 @@ def too_large() -> TaskError:
 def refusal(message: str) -> TaskError:
     """The error of a function that cannot work with what it was given."""
     return TaskError(message, "INVALID_ARGUMENT")
+
+
+def shown(text: str) -> str:
+    """A text as it appears in a message: in quotes, and never long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -15,7 +15,7 @@ from typing import Final
 from orchestrator.errors import InvalidValue
 from orchestrator.model.parameters import look_up, references_in, resolve_text
 from orchestrator.model.values import DataType, Json, Value, parse_json_text, text_of
-from tasks.mapping.registry import BOOLEAN, DOUBLE, INT, JSON, MAX_WEIGHT, STRING, STRINGS, refusal, too_large
+from tasks.mapping.registry import BOOLEAN, DOUBLE, INT, JSON, MAX_WEIGHT, STRING, STRINGS, refusal, shown, too_large
 
 _INT: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _DOUBLE: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -24,10 +24,6 @@ _BOOLEANS: Final = {"true": True, "false": False}
 _STRING_OR_BARE_KEY: Final = re.compile(
     r'"(?:[^"\\]|\\(?:.|\Z))*+(?:"|\Z)|(?<!\w)(?P<key>[A-Za-z_]\w*+)(?=\s*:)', re.DOTALL
 )
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 @STRINGS.row("CONCAT", STRING, gives=STRING)
@@ -82,7 +78,7 @@ def equals_ignore_case(text: str, other: str) -> bool:
 def to_int(text: str) -> int:
     """The int that the text writes in decimal digits."""
     if not _INT.fullmatch(text.strip()):
-        raise refusal(f"{_shown(text)} is not an integer")
+        raise refusal(f"{shown(text)} is not an integer")
     return int(text)
 
 
@@ -90,7 +86,7 @@ def to_int(text: str) -> int:
 def to_double(text: str) -> float:
     """The number that the text writes; NaN and infinities are none."""
     if not _DOUBLE.fullmatch(text.strip()):
-        raise refusal(f"{_shown(text)} is not a number")
+        raise refusal(f"{shown(text)} is not a number")
     return float(text)
 
 
@@ -99,7 +95,7 @@ def to_boolean(text: str) -> bool:
     """``true`` or ``false`` in any case; nothing else is guessed."""
     known = _BOOLEANS.get(text.strip().lower())
     if known is None:
-        raise refusal(f"{_shown(text)} is neither true nor false")
+        raise refusal(f"{shown(text)} is neither true nor false")
     return known
 
 
@@ -109,7 +105,7 @@ def to_base_64(text: str) -> str:
     try:
         return base64.b64encode(text.encode()).decode("ascii")
     except UnicodeEncodeError as error:
-        raise refusal(f"{_shown(text)} cannot be written in UTF-8 ({error.reason})") from None
+        raise refusal(f"{shown(text)} cannot be written in UTF-8 ({error.reason})") from None
 
 
 @STRINGS.row("DECODE_BASE64_STRING", gives=STRING)
@@ -118,7 +114,7 @@ def decode_base64_string(text: str) -> str:
     try:
         return base64.b64decode("".join(text.split()), validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise refusal(f"{_shown(text)} is not base64 of a UTF-8 text ({error})") from None
+        raise refusal(f"{shown(text)} is not base64 of a UTF-8 text ({error})") from None
 
 
 @STRINGS.row("TO_JSON", gives=JSON)

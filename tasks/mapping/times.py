@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
-from tasks.mapping.registry import refusal
+from tasks.mapping.registry import refusal, shown
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -41,6 +41,8 @@ def format_epoch(epoch_ms: int, *, pattern: str, zone: str) -> str:
     """
     if len(pattern) > 1000:
         raise refusal(f"a date pattern of {len(pattern)} characters is too long; 1000 are the most")
+    if len(zone) > 100:
+        raise refusal(f"time zone {shown(zone)} is not known")
     time_zone = _zone(zone)
     try:
         moment = (_EPOCH + timedelta(milliseconds=epoch_ms)).astimezone(time_zone)

@@ -117,7 +117,10 @@ def test_an_unknown_argument_is_refused_and_a_misspelt_variable_is_named(monkeyp
     [
         ("redis://:secret@h:6379/0", "redis://:***@h:6379/0"),
         ("amqp://me:se@c/ret@h//", "amqp://me:***@h//"),
-        ("postgresql://me:secret@h/d?sslpassword=secret&sslmode=x", "postgresql://me:***@h/d?sslpassword=***&sslmode=x"),
+        (
+            "postgresql://me:secret@h/d?sslpassword=secret&sslmode=x",
+            "postgresql://me:***@h/d?sslpassword=***&sslmode=x",
+        ),
         ("amqp://a:secret@x//;amqp://b:secret@y//", "amqp://a:***@x//;amqp://b:***@y//"),
         ("redis://h:6379/0", "redis://h:6379/0"),
         ("redis+socket:///run/redis.sock", "redis+socket:///run/redis.sock"),

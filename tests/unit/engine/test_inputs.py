@@ -48,7 +48,7 @@ def test_any_declared_parameter_may_be_given(direction):
 
 
 def test_an_undeclared_parameter_is_refused_with_the_known_ones():
-    with pytest.raises(UnknownParameter, match="no parameter 'y'.*declares: x"):
+    with pytest.raises(UnknownParameter, match=r"no parameter 'y'.*declares: x"):
         bind_inputs(make_integration(parameters=[make_parameter("x")]), {"y": TEXT})
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from contexts import make_context, values
+
 from orchestrator.model.values import Value, to_value
 from tasks import mapping
-from tests.unit.tasks.factories import make_context, to_values
 
 Body = dict[str, Any]
 
 
 def literal(data: object) -> Body:
-    return {"literalValue": to_value(to_values({"literal": data})["literal"])}
+    return {"literalValue": to_value(values({"literal": data})["literal"])}
 
 
 def initial(start: object) -> Body:
@@ -63,8 +64,8 @@ def config_of(*fields: Body) -> dict[str, object]:
     return {"FieldMappingConfigTaskParameterKey": {"mappedFields": list(fields)}}
 
 
-def outputs_of(*fields: Body, parameters: dict[str, object] | None = None, **changes: Any) -> dict[str, Value]:
-    return dict(mapping.run(make_context(config_of(*fields), parameters, **changes)).outputs)
+def outputs_of(*fields: Body, parameters: dict[str, object] | None = None) -> dict[str, Value]:
+    return dict(mapping.run(make_context(config_of(*fields), parameters)).outputs)
 
 
 def value_of(
@@ -76,4 +77,4 @@ def value_of(
 
 
 def problems_of(*fields: Body) -> list[str]:
-    return list(mapping.check(to_values(config_of(*fields))))
+    return list(mapping.check(values(config_of(*fields))))

@@ -197,10 +197,10 @@ def test_a_document_as_deep_as_the_model_allows_passes() -> None:
         ("{\n a: error 'two\\nlines' }", ["two\nlines", "template:2:5"]),
         ("{ a: 1 + {}.b }", ["Field does not exist: b", "template:1:10"]),
         ("{ a: std.extVar('nobody') }", ["Undefined external variable: nobody", "template:1:6"]),
-        ("{ a: import '/etc/passwd' }", ["nothing can be imported but", "template:1:6"]),
-        ("{ a: importstr '/etc/passwd' }", ["nothing can be imported but", "template:1:6"]),
-        ("{ a: importbin '../secret' }", ["nothing can be imported but"]),
-        ("{ a: import './functions' }", ["nothing can be imported but"]),
+        ("{ a: import '/etc/passwd' }", ["'/etc/passwd' cannot be imported", "functions"]),
+        ("{ a: importstr '/etc/passwd' }", ["'/etc/passwd' cannot be imported"]),
+        ("{ a: importbin '../secret' }", ["'../secret' cannot be imported"]),
+        ("{ a: import './functions' }", ["'./functions' cannot be imported"]),
         ("local f(n) = f(n + 1) + 1; { a: f(0) }", ["max stack frames exceeded", "template:1:14"]),
         ("local a = { b: a }; a", ["max stack frames exceeded"]),
         ("'text'", ["STRING_VALUE", "expected an object"]),
@@ -407,6 +407,7 @@ JSONML: Json = [
         ("f.match('a1b22', '[0-9]+')", ["1", "22"]),
         ("f.match('abc', '(b)(c)')", ["bc"]),
         ("f.match('abc', 'x')", []),
+        ("f.match('a\\u0000b 😀', '.+')", ["a\0b 😀"]),
         ("f.trim('  a b ')", "a b"),
         # timestamp
         ("f.dateFormat('2024-02-03T04:05:06Z', 'DD/MM/YYYY HH:mm:ss')", "03/02/2024 04:05:06"),
@@ -531,7 +532,7 @@ def test_every_native_function_is_reached_by_the_library() -> None:
 
 
 def test_an_evaluation_with_the_library_takes_far_less_than_a_message() -> None:
-    """Ten times what it takes (0.1 to 0.3 ms), so that only another order of magnitude fails."""
+    """Thirty times what it takes (0.1 ms), so that only another order of magnitude fails."""
     context = context_of(INCREMENT, retryCounter=1)
     jsonnet.run(context)
 

@@ -6,13 +6,13 @@ import re
 import timeit
 
 import pytest
+from contexts import make_context, values
+from mappings import call, config_of, expression, field, loop_body, outputs_of, problems_of
 
 from orchestrator.errors import TaskError
 from orchestrator.model.task_types import TASK_TYPES
 from orchestrator.model.values import DataType, Value, to_json_text
 from tasks import mapping
-from tests.unit.tasks.factories import make_context, to_values
-from tests.unit.tasks.mappings import call, config_of, expression, field, loop_body, outputs_of, problems_of
 
 
 def out(source, *, parameters=None, **output):
@@ -351,7 +351,7 @@ def test_a_definition_may_be_a_document_or_its_text():
     ],
 )
 def test_a_definition_without_fields_is_a_problem_and_cannot_run(config, problem):
-    problems = list(mapping.check(to_values(config)))
+    problems = list(mapping.check(values(config)))
 
     assert len(problems) == 1
     assert problem in problems[0]

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
+from contexts import make_context, sample, sample_config
 
 from orchestrator.errors import TaskError
 from orchestrator.model.values import Json, parse_value
 from tasks import mapping
-from tests.unit.tasks.factories import make_context
-
-SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples"
-
-pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the samples are not there: {SAMPLES}")
 
 
-def mapped(name: str, task_id: str, **parameters: Json) -> dict[str, Json]:
-    """The outputs of one mapping task of a sample, as plain data."""
-    sample = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+def mapped(name: str, task_id: str, **parameters: object) -> dict[str, Json]:
+    """The outputs of one mapping task of a sample, as plain data; skips where the samples are not there."""
+    config = sample_config(name, task_id)
     defaults = {
         each["key"]: parse_value(each["defaultValue"], each["key"])
-        for each in sample["integrationParameters"]
+        for each in sample(name)["integrationParameters"]
         if "defaultValue" in each
     }
-    task = next(each for each in sample["taskConfigs"] if each["taskId"] == task_id)
-    config = {key: parse_value(each["value"], key) for key, each in task["parameters"].items()}
     assert list(mapping.check(config)) == []
     outputs = mapping.run(make_context(config, defaults | parameters)).outputs
     return {key: value.python for key, value in outputs.items()}
