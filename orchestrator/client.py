@@ -18,12 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from orchestrator.engine.inputs import bind_inputs
+from orchestrator.engine.validate import check_integration
 from orchestrator.errors import UnreadableDefinition, WaitTimeout, WorkerEnded
 from orchestrator.model.definition import parse_integration, read_definition
 from orchestrator.model.execution import Execution
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
-from orchestrator.runtime.app import Runtime, bootstrap
+from orchestrator.runtime.app import Runtime, bootstrap, load_task_types
 from orchestrator.runtime.embedded import EmbeddedServices
 from orchestrator.service.query import Snapshots, TreeReader
 from orchestrator.service.submit import Place, executors_of, publish, submit, to_values
@@ -60,6 +62,7 @@ class Orchestrator:
         self._say = say
         self._embedded: EmbeddedServices | None = None
         self._runtime: Runtime | None = None
+        self._published_executors: set[str] = set()  # of what was published here: sub-executions may need them
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -101,7 +104,8 @@ class Orchestrator:
             if self._runtime is not None:
                 self._runtime.database.close()
             self._runtime = self._bootstrap(self._embedded.settings)
-        for executor in sorted(set(executors) - {worker.executor for worker in self._embedded.workers}):
+        wanted = self._published_executors.union(executors)
+        for executor in sorted(wanted - {worker.executor for worker in self._embedded.workers}):
             self._embedded.start_worker(executor)
         return self._open()
 
@@ -121,6 +125,30 @@ class Orchestrator:
             case _:
                 return parse_integration(definition, name=name)
 
+    def check(
+        self,
+        definition: Definition,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        trigger: str | None = None,
+    ) -> tuple[str, ...]:
+        """Find out whether ``publish`` would take this; with parameters, ``{}`` included, whether ``submit`` would.
+
+        Nothing is connected, started or stored.
+
+        Returns:
+            The definition's warnings.
+
+        Raises:
+            DefinitionError, InputError: something does not fit.
+        """
+        version = self.read(definition)
+        warnings = check_integration(version, load_task_types(self.settings.include), version.name)
+        if parameters is not None:
+            version.trigger(trigger)
+            bind_inputs(version, to_values(version, parameters))
+        return warnings
+
     def publish(self, definition: Definition, *, name: str = "") -> str:
         """Check a definition and make it the published version of its integration.
 
@@ -134,8 +162,9 @@ class Orchestrator:
         version_id, warnings = publish(version, self._open().services, place=self.place, source=version.name)
         for warning in warnings:
             self._say(f"{version.name}: {warning}")
+        self._published_executors.update(task.executor_id for task in version.tasks if task.executor_id)
         if self._embedded is not None:
-            self._running(tuple(executors_of(version)))
+            self._running(())
         return version_id
 
     def submit(
@@ -163,6 +192,8 @@ class Orchestrator:
             DefinitionError, InputError: something does not fit; nothing was stored.
             IntegrationNotFound: no integration of this name is published.
         """
+        if not isinstance(definition, str):
+            self.check(definition := self.read(definition), parameters or {}, trigger=trigger)
         services = self._open().services
         version = self._published(definition) if isinstance(definition, str) else self.read(definition)
         given = to_values(version, parameters or {})
@@ -261,18 +292,33 @@ class Orchestrator:
             pause_s = min(pause_s * 1.2, _POLL_S[1])
         return self.get(execution_id)
 
-    def watch(self, execution_id: str, *, interval_s: float = 0.1) -> Iterator[Execution]:
-        """The execution again and again, whenever it has changed, until it is final or SUSPENDED."""
+    def watch(
+        self, execution_id: str, *, interval_s: float = 0.1, timeout_s: float | None = None
+    ) -> Iterator[Execution]:
+        """The execution again and again, whenever it has changed, until it is final or SUSPENDED.
+
+        A big tree is read less often than every ``interval_s`` seconds: reading takes at most a quarter of the time.
+
+        Raises:
+            WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
+            WorkerEnded: an embedded worker has ended, so nothing would ever happen.
+            ExecutionNotFound: there is none.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         reader, seen = self._reader(Snapshots.LAST), None
         while True:
+            began = time.monotonic()
             execution = reader.read(execution_id)
+            pause_s = max(interval_s, 3 * (time.monotonic() - began))
             if execution != seen:
                 yield execution
             if execution.state in RESTING_STATES:
                 return
-            seen = execution
+            seen, now = execution, time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise WaitTimeout(execution_id, timeout_s or 0.0, execution.state)
             self._check_workers()
-            time.sleep(interval_s)
+            time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
 
     def _check_workers(self) -> None:
         if self._embedded is not None and (ended := self._embedded.ended_workers()):

@@ -36,8 +36,9 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from orchestrator.errors import InvalidValue, TaskError
+from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import TASK_TYPES, Done, TaskContext, TaskType
-from orchestrator.model.values import INT64_MAX, INT64_MIN, Json, Value, from_python
+from orchestrator.model.values import INT64_MAX, INT64_MIN, Value, from_python
 from tasks.jsonnet_functions import native_call
 
 MAX_STACK: Final = 500

@@ -27,8 +27,8 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import TaskContext
-from orchestrator.model.values import Json
 
 Function: TypeAlias = Callable[..., Json]
 

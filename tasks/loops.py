@@ -32,6 +32,7 @@ from typing import Final, cast
 
 from orchestrator.errors import ConditionSyntax, InvalidValue, TaskError
 from orchestrator.model.conditions import parse_condition
+from orchestrator.model.json_text import Json, parse_json_text
 from orchestrator.model.parameters import look_up
 from orchestrator.model.task_types import (
     TASK_TYPES,
@@ -43,16 +44,7 @@ from orchestrator.model.task_types import (
     TaskContext,
     TaskType,
 )
-from orchestrator.model.values import (
-    DataType,
-    Json,
-    Value,
-    element_type,
-    from_python,
-    parse_json_text,
-    parse_parameters,
-    to_parameters,
-)
+from orchestrator.model.values import DataType, Value, element_type, from_python, parse_parameters, to_parameters
 from tasks.parameter_map import bare_name
 from tasks.sub_integrations import (
     SUB_EXECUTION_FAILED,

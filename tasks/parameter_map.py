@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from orchestrator.errors import InvalidValue
-from orchestrator.model.values import Json, Value, parse_json_text, parse_value
+from orchestrator.model.json_text import Json, parse_json_text
+from orchestrator.model.values import Value, parse_value
 
 Pairs = list[tuple[str, Json]]
 

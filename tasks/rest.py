@@ -32,9 +32,10 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 
 from orchestrator.errors import InvalidValue, TaskError
+from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.parameters import references_in
 from orchestrator.model.task_types import TASK_TYPES, Done, TaskContext, TaskType
-from orchestrator.model.values import DataType, Json, Value, text_of, to_json_text
+from orchestrator.model.values import DataType, Value, text_of
 from tasks.parameter_map import Pairs, parse_pairs
 
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")  # those of the product's reference page

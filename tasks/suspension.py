@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from orchestrator.errors import InvalidValue, TaskError
+from orchestrator.model.json_text import Json, parse_json_text
 from orchestrator.model.parameters import references_in
 from orchestrator.model.task_types import TASK_TYPES, Suspend, TaskContext, TaskType
-from orchestrator.model.values import Json, Value, parse_json_text, text_of
+from orchestrator.model.values import Value, text_of
 
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,15}")  # 15 digits are 30,000 years
 

@@ -24,12 +24,12 @@ class Warehouse(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         """What sending a parcel costs."""
         country = self.path.rsplit("/", 1)[-1]
         self.answer(200, {"carrier": "Post", "country": country, "price": 6.95 if country == "NL" else 14.5})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Reserve a line; what the warehouse does not have is 404."""
         line = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if line["sku"] not in BINS:

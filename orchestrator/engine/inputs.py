@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from orchestrator.engine.schemas import schema_problem, schema_violation
 from orchestrator.errors import InvalidValue, MissingParameter, UnknownParameter
 from orchestrator.model.integration import IntegrationParameter, IntegrationVersion
-from orchestrator.model.relaxed_json import decode_json
+from orchestrator.model.json_text import parse_json_text
 from orchestrator.model.values import DataType, Value, coerce, element_type, from_python
 
 
@@ -82,6 +82,6 @@ def _read(written: str, data_type: DataType, *, place: str) -> Value:
         lowered = written.strip().lower()
         return from_python({"true": True, "false": False}.get(lowered, written), place, data_type)
     if data_type is DataType.JSON or element_type(data_type) is not None:
-        document = decode_json(written, place)
+        document = parse_json_text(written, place)
         return Value(data_type, document) if data_type is DataType.JSON else from_python(document, place, data_type)
     return from_python(written.strip(), place, data_type)

@@ -19,8 +19,8 @@ from typing import Final
 
 from orchestrator.engine.plan import Plan
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.model.values import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ from orchestrator.model.integration import (
     IntegrationVersion,
     TriggerConfig,
 )
-from orchestrator.model.values import DataType, Value, check_json, coerce
+from orchestrator.model.json_text import check_json
+from orchestrator.model.values import DataType, Value, coerce
 
 MAX_TASKS: Final = 5_000
 MAX_TRIGGERS: Final = 100  # each one costs validation a walk through the graph

@@ -21,7 +21,7 @@ from typing import Final, NoReturn, Protocol, cast
 import yaml
 
 from orchestrator.errors import UnreadableDefinition
-from orchestrator.model.values import MAX_JSON_DEPTH
+from orchestrator.model.json_text import MAX_JSON_DEPTH
 
 MAX_SIZE_BYTES: Final = 8 * 2**20
 MAX_YAML_NODES: Final = 1_000_000  # 8 MiB of "- a" would keep the parser busy for a minute

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.model.values import DataType, Json, Value, to_parameters, to_value
+from orchestrator.model.values import DataType, Value, to_parameters, to_value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from orchestrator.errors import InvalidValue
-from orchestrator.model.relaxed_json import decode_json
+from orchestrator.model.json_text import parse_json_text
 from orchestrator.model.values import DataType, Value, parse_value
 
 MAX_PROBLEMS: Final = 50  # more than a person reads before mending the first ones
@@ -171,7 +171,7 @@ class Fields:
         place = self.at(key)
         try:
             text = _json_text(body)
-            return parse_value(body, place) if text is None else Value(DataType.JSON, decode_json(text, place))
+            return parse_value(body, place) if text is None else Value(DataType.JSON, parse_json_text(text, place))
         except InvalidValue as error:
             self.problems.add(str(error))
         return None

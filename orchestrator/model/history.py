@@ -13,8 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import cast
 
+from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.model.values import Json, Value, parse_parameters, to_parameters
+from orchestrator.model.values import Value, parse_parameters, to_parameters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

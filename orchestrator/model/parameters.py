@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.errors import InvalidValue
-from orchestrator.model.values import DataType, Json, Value, from_python, text_of
+from orchestrator.model.json_text import Json
+from orchestrator.model.values import DataType, Value, from_python, text_of
 
 _REFERENCE: Final = re.compile(r"\$(?P<name>`[^`$\n]+`|[A-Za-z_][\w-]*(?:\[\d+\])?)(?P<path>(?:\.[^.$\s`\"{}]+)*)\$")
 

@@ -27,8 +27,9 @@ from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 import pydantic
 
 from orchestrator.errors import InvalidValue, SettingsError, TaskError
+from orchestrator.model.json_text import Json, check_json
 from orchestrator.model.parameters import reference_in, resolve, resolve_text
-from orchestrator.model.values import DataType, Json, Value, check_json, from_python
+from orchestrator.model.values import DataType, Value, from_python
 
 # -- what a step can be --------------------------------------------------------------------------------------------
 

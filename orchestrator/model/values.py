@@ -9,7 +9,6 @@ What must not happen here: rounding an int64, letting NaN or an infinity in, or 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -17,17 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias, cast
 
-import yaml
-
 from orchestrator.errors import InvalidValue
+from orchestrator.model.json_text import Json, check_json, parse_json_text, shown, to_json_text
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Scalar: TypeAlias = "str | int | float | bool"
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
-_MAX_INT_BITS: Final = 14_000  # of an int in a JSON document: 4,214 digits, and Python writes at most 4,300
-MAX_JSON_DEPTH: Final = 200  # nesting of a JSON document; Python's own decoder gives up near 1,000
 
 
 class DataType(StrEnum):
@@ -82,14 +77,6 @@ def _camel(key: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def _shown(found: object) -> str:
-    try:
-        text = repr(found)
-    except ValueError:  # Python writes no int past 4,300 digits
-        text = "too large to show"
-    return f"{type(found).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
-
-
 def element_type(data_type: DataType) -> DataType | None:
     """The type of an array's elements, or None for a type that is no array."""
     return _ELEMENT[data_type][1] if data_type in _ELEMENT else None
@@ -105,9 +92,9 @@ def _parse_int(found: object, place: str) -> int:
     if isinstance(found, float) and found.is_integer():
         found = int(found)  # proto3 JSON takes 1.0 and 1e5 for an integer
     if isinstance(found, bool) or not isinstance(found, int):
-        raise InvalidValue(place, _shown(found), "an int64, as a number or a string of digits")
+        raise InvalidValue(place, shown(found), "an int64, as a number or a string of digits")
     if not INT64_MIN <= found <= INT64_MAX:
-        raise InvalidValue(place, _shown(found), f"an int64 (from {INT64_MIN} to {INT64_MAX})")
+        raise InvalidValue(place, shown(found), f"an int64 (from {INT64_MIN} to {INT64_MAX})")
     return found
 
 
@@ -116,13 +103,13 @@ def _parse_double(found: object, place: str) -> float:
         try:
             found = float(found)
         except ValueError:
-            raise InvalidValue(place, _shown(found), "a number") from None
+            raise InvalidValue(place, shown(found), "a number") from None
     if isinstance(found, bool) or not isinstance(found, int | float):
-        raise InvalidValue(place, _shown(found), "a number")
+        raise InvalidValue(place, shown(found), "a number")
     try:
         number = float(found)
     except OverflowError:
-        raise InvalidValue(place, _shown(found), "a number that a double can hold") from None
+        raise InvalidValue(place, shown(found), "a number that a double can hold") from None
     if not math.isfinite(number):
         raise InvalidValue(place, str(number), "a finite number: NaN and infinities cannot be kept")
     return number
@@ -130,13 +117,13 @@ def _parse_double(found: object, place: str) -> float:
 
 def _parse_string(found: object, place: str) -> str:
     if not isinstance(found, str):
-        raise InvalidValue(place, _shown(found), "a string")
+        raise InvalidValue(place, shown(found), "a string")
     return found
 
 
 def _parse_boolean(found: object, place: str) -> bool:
     if not isinstance(found, bool):
-        raise InvalidValue(place, _shown(found), "true or false")
+        raise InvalidValue(place, shown(found), "true or false")
     return found
 
 
@@ -146,92 +133,6 @@ _SCALARS: Final[dict[DataType, Callable[[object, str], Scalar]]] = {
     DataType.DOUBLE: _parse_double,
     DataType.BOOLEAN: _parse_boolean,
 }
-
-
-def check_json(document: object, place: str) -> Json:
-    """Refuse what JSON cannot say: NaN, infinities, keys that are no strings, nesting past ``MAX_JSON_DEPTH``."""
-    level: list[object] = [document]
-    is_plain = True
-    for _ in range(MAX_JSON_DEPTH):
-        below: list[object] = []
-        for item in level:
-            if isinstance(item, float) and not math.isfinite(item):
-                raise InvalidValue(place, str(item), "a finite number: JSON has no NaN or infinity")
-            if isinstance(item, int) and item.bit_length() > _MAX_INT_BITS:
-                raise InvalidValue(place, _shown(item), "a number that can be written as text")
-            if isinstance(item, tuple) or (isinstance(item, Mapping) and not isinstance(item, dict)):
-                is_plain = False
-            if isinstance(item, Mapping):
-                if not all(isinstance(key, str) for key in item):
-                    raise InvalidValue(place, _shown(item), "an object whose keys are strings")
-                below.extend(item.values())
-            elif isinstance(item, list | tuple):
-                below.extend(item)
-            elif item is not None and not isinstance(item, str | int | float | bool):
-                raise InvalidValue(place, _shown(item), "JSON data")
-        if not below:
-            return cast("Json", document) if is_plain else _to_plain(document)
-        level = below
-    raise InvalidValue(place, f"more than {MAX_JSON_DEPTH} levels of nesting", "a flatter document")
-
-
-def _to_plain(document: object) -> Json:
-    """Lists for tuples and dicts for other mappings; the depth was checked."""
-    if isinstance(document, Mapping):
-        return {key: _to_plain(item) for key, item in document.items()}
-    if isinstance(document, list | tuple):
-        return [_to_plain(item) for item in document]
-    return cast("Json", document)
-
-
-def parse_json_text(text: str, place: str) -> Json:
-    """Decode the text of a ``jsonValue``.
-
-    Exports of some tools write it with single quotes, which the product takes; such a text is read as a YAML flow
-    document, of which JSON is a part.
-
-    Raises:
-        InvalidValue: neither reading works, or the document is nested too deeply, or it holds NaN.
-    """
-    try:
-        document = json.loads(text)
-    except RecursionError:
-        raise InvalidValue(place, "a document nested too deeply", f"at most {MAX_JSON_DEPTH} levels") from None
-    except ValueError as error:
-        document = _relaxed(text, place, reason=str(error))
-    return check_json(document, place)
-
-
-def _relaxed(text: str, place: str, *, reason: str) -> object:
-    if text.lstrip()[:1] not in ("{", "[") or "'" not in text:
-        raise InvalidValue(place, f"text that is not JSON ({reason})", "a JSON document")
-    try:
-        return yaml.load(text, Loader=_JsonLoader)  # noqa: S506 - a SafeLoader with fewer tags
-    except (yaml.YAMLError, RecursionError, ValueError):  # ValueError: an int of more than 4,300 digits
-        raise InvalidValue(place, f"text that is not JSON ({reason})", "a JSON document") from None
-
-
-class _JsonLoader(yaml.SafeLoader):
-    """YAML without its dates (a plain 2024-01-01 stays text), and without what JSON has not: anchors, aliases, tags.
-
-    A few aliases to aliases would be a document of billions of items; a tag may fail with any exception.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
-            raise yaml.composer.ComposerError(None, None, "JSON has no anchors, aliases or tags", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-_JsonLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-# JSON's 1e5 and 1.5e3 are numbers; YAML 1.1 asks for a point and a sign, and would keep them as text.
-_JsonLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+$"), list("-0123456789")
-)
 
 
 def parse_value(body: object, place: str) -> Value:
@@ -248,7 +149,7 @@ def parse_value(body: object, place: str) -> Value:
     Source: Integrations API v1 discovery document, GoogleCloudIntegrationsV1alphaValueType.
     """
     if not isinstance(body, Mapping):
-        raise InvalidValue(place, _shown(body), 'a value such as {"stringValue": "x"}')
+        raise InvalidValue(place, shown(body), 'a value such as {"stringValue": "x"}')
     filled = [(str(key), content) for key, content in body.items() if content is not None]
     if len(filled) != 1:
         found = ", ".join(key for key, _ in filled) or "an empty object"
@@ -268,7 +169,7 @@ def _parse_content(data_type: DataType, content: object, place: str) -> Value:
     if data_type in _ELEMENT:
         name, _ = _ELEMENT[data_type]
         if not isinstance(content, Mapping):
-            raise InvalidValue(place, _shown(content), f'an object such as {{"{name}": [...]}}')
+            raise InvalidValue(place, shown(content), f'an object such as {{"{name}": [...]}}')
         unknown = [key for key in content if _camel(str(key)) != name]
         if unknown:
             raise InvalidValue(place, f"key {unknown[0]!r}", name)
@@ -280,7 +181,7 @@ def _parse_content(data_type: DataType, content: object, place: str) -> Value:
 def _parse_array(data_type: DataType, items: object, place: str) -> Value:
     name, element = _ELEMENT[data_type]
     if not isinstance(items, list | tuple):
-        raise InvalidValue(place, _shown(items), f"a list of {name} ({data_type})")
+        raise InvalidValue(place, shown(items), f"a list of {name} ({data_type})")
     return Value(data_type, tuple(_SCALARS[element](item, f"{place}[{i}]") for i, item in enumerate(items)))
 
 
@@ -294,11 +195,6 @@ def to_value(value: Value) -> dict[str, Json]:
         items = cast("tuple[Scalar, ...]", value.data)
         return {key: {name: [str(i) if element is DataType.INT else i for i in items]}}
     return {key: str(value.data) if value.type is DataType.INT else cast("Scalar", value.data)}
-
-
-def to_json_text(document: object) -> str:
-    """JSON as text, exact and in ASCII: a NUL or a lone surrogate stays an escape that every database takes."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
 def from_python(data: object, place: str, data_type: DataType | None = None) -> Value:
@@ -319,7 +215,7 @@ def from_python(data: object, place: str, data_type: DataType | None = None) -> 
         return Value(DataType.JSON, check_json(list(data) if isinstance(data, tuple) else data, place))
     if data_type in _ELEMENT:
         if not isinstance(data, list | tuple):
-            raise InvalidValue(place, _shown(data), f"a list ({data_type})")
+            raise InvalidValue(place, shown(data), f"a list ({data_type})")
         element = _ELEMENT[data_type][1]
         return Value(data_type, tuple(_SCALARS[element](item, f"{place}[{i}]") for i, item in enumerate(data)))
     return Value(data_type, _SCALARS[data_type](data, place))
@@ -370,7 +266,7 @@ def coerce(value: Value, data_type: DataType, place: str) -> Value:
         return Value(DataType.STRING, text_of(value))
     converted = from_python(value.python, place, data_type)
     if value.type in (DataType.INT, DataType.INT_ARRAY) and converted.data != value.data:
-        raise InvalidValue(place, _shown(value.python), "an int that a double holds exactly (up to 2**53)")
+        raise InvalidValue(place, shown(value.python), "an int that a double holds exactly (up to 2**53)")
     return converted
 
 

@@ -39,6 +39,7 @@ from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import pack, unpack
 from orchestrator.errors import OrchestratorError, TaskError
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
+from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import (
     Child,
     Done,
@@ -50,7 +51,7 @@ from orchestrator.model.task_types import (
     TaskSurroundings,
     TaskTypes,
 )
-from orchestrator.model.values import Json, Value
+from orchestrator.model.values import Value
 from orchestrator.service.plans import Plans
 from orchestrator.service.start import (
     Publisher,

@@ -64,9 +64,7 @@ class TreeReader:
             for entry in entries:
                 self._folds[execution_id].add(entry)
 
-    def _assemble(
-        self, tree: Sequence[StoredExecution], live: dict[str, dict[int, LiveAttempt]]
-    ) -> Execution:
+    def _assemble(self, tree: Sequence[StoredExecution], live: dict[str, dict[int, LiveAttempt]]) -> Execution:
         """Children before parents, so that every execution is built once, however deep the tree."""
         children: dict[str | None, list[Execution]] = defaultdict(list)
         by_parent: dict[str, list[StoredExecution]] = defaultdict(list)

@@ -25,7 +25,9 @@ class Place:
     location: str = DEFAULT_LOCATION
 
 
-def publish(version: IntegrationVersion, services: Services, *, place: Place, source: str) -> tuple[str, tuple[str, ...]]:
+def publish(
+    version: IntegrationVersion, services: Services, *, place: Place, source: str
+) -> tuple[str, tuple[str, ...]]:
     """Check a definition, and make it the published version of its integration.
 
     Returns:

@@ -23,9 +23,10 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
-from orchestrator.model.values import Value, parse_value, to_json_text, to_value
+from orchestrator.model.values import Value, parse_value, to_value
 from orchestrator.store.database import Database
 from orchestrator.store.rows import (
     AttemptKey,

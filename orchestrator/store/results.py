@@ -32,8 +32,9 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
+from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
-from orchestrator.model.values import Value, to_json_text
+from orchestrator.model.values import Value
 from orchestrator.store.database import Database
 from orchestrator.store.rows import AttemptKey, Phase, load_parameters
 from orchestrator.store.tables import (
@@ -263,7 +264,7 @@ class ResultStore:
         return deleted
 
 
-_ids: Final = sa.bindparam("b_ids", expanding=True)
+_ids: Final[sa.BindParameter[Any]] = sa.bindparam("b_ids", expanding=True)
 _EXECUTIONS: Final = sa.select(
     executions.c.id, executions.c.state, executions.c.response, executions.c.error, executions.c.ended_at
 ).where(executions.c.id.in_(_ids))
@@ -327,7 +328,7 @@ def _last_entry(connection: sa.Connection, execution_id: str, number: int, attem
     return None if text is None else Entry.from_json(json.loads(text))
 
 
-def _to_execution(row: sa.Row[Any]) -> ExecutionResult:
+def _to_execution(row: Any) -> ExecutionResult:
     return ExecutionResult(
         state=ExecutionState(row.state),
         response=load_parameters(row.response),

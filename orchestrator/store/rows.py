@@ -12,8 +12,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.model.history import Entry, ErrorInfo, Outcome
+from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.states import ExecutionState
-from orchestrator.model.values import Json, Value, parse_parameters, to_json_text, to_parameters
+from orchestrator.model.values import Value, parse_parameters, to_parameters
 
 DEFAULT_PROJECT: Final = "default"
 DEFAULT_LOCATION: Final = "local"

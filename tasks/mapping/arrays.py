@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
-from orchestrator.model.values import Json, Scalar, Value, from_python
+from orchestrator.model.json_text import Json
+from orchestrator.model.values import Scalar, Value, from_python
 from tasks.mapping.registry import (
     ARRAY,
     ARRAYS,

@@ -15,8 +15,9 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import cast
 
 from orchestrator.errors import InvalidValue
+from orchestrator.model.json_text import MAX_JSON_DEPTH, Json, to_json_text
 from orchestrator.model.parameters import resolve
-from orchestrator.model.values import MAX_JSON_DEPTH, DataType, Json, Scalar, Value, from_python, text_of, to_json_text
+from orchestrator.model.values import DataType, Scalar, Value, from_python, text_of
 from tasks.mapping.arrays import check_index, is_kept
 from tasks.mapping.registry import (
     BOOLEAN,

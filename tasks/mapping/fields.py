@@ -21,19 +21,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.errors import InvalidValue, TaskError
+from orchestrator.model.json_text import MAX_JSON_DEPTH, Json, parse_json_text, to_json_text
 from orchestrator.model.parameters import reference_in
 from orchestrator.model.task_types import TaskContext
-from orchestrator.model.values import (
-    MAX_JSON_DEPTH,
-    DataType,
-    Json,
-    Value,
-    coerce,
-    element_type,
-    parse_json_text,
-    parse_value,
-    to_json_text,
-)
+from orchestrator.model.values import DataType, Value, coerce, element_type, parse_value
 from tasks.mapping.documents import kind_of
 from tasks.mapping.expression import Budget, Expression, Scope
 from tasks.mapping.registry import JSON, check_weight, refusal, to_document

@@ -18,16 +18,8 @@ from enum import Enum
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from orchestrator.errors import InvalidValue, TaskError
-from orchestrator.model.values import (
-    MAX_JSON_DEPTH,
-    DataType,
-    Json,
-    Value,
-    coerce,
-    element_type,
-    from_python,
-    parse_json_text,
-)
+from orchestrator.model.json_text import MAX_JSON_DEPTH, Json, parse_json_text
+from orchestrator.model.values import DataType, Value, coerce, element_type, from_python
 
 STRING: Final = DataType.STRING
 INT: Final = DataType.INT

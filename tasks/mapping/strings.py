@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.errors import InvalidValue
+from orchestrator.model.json_text import Json, parse_json_text
 from orchestrator.model.parameters import look_up, references_in, resolve_text
-from orchestrator.model.values import DataType, Json, Value, parse_json_text, text_of
+from orchestrator.model.values import DataType, Value, text_of
 from tasks.mapping.registry import BOOLEAN, DOUBLE, INT, JSON, MAX_WEIGHT, STRING, STRINGS, refusal, shown, too_large
 
 _INT: Final = re.compile(r"[+-]?[0-9]{1,19}")

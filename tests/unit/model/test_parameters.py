@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidValue
+from orchestrator.model.json_text import to_json_text
 from orchestrator.model.parameters import look_up, reference_in, references_in, resolve, resolve_text
-from orchestrator.model.values import DataType, Value, from_python, to_json_text
+from orchestrator.model.values import DataType, Value, from_python
 
 ORDER = {
     "quantity": 3,

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import TaskError
+from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import TASK_TYPES, Done, MailServer, TaskContext, TaskSurroundings
-from orchestrator.model.values import DataType, Json, Value, coerce, from_python
+from orchestrator.model.values import DataType, Value, coerce, from_python
 from tasks import jsonnet, jsonnet_functions
 
 EMPTY = """local f = import "functions"; // Import additional functions
@@ -293,7 +294,7 @@ def test_the_check_does_not_start_go() -> None:
     """A process that publishes may fork workers, and Go does not survive a fork."""
     script = """
 import sys
-from orchestrator.model.values import DataType, Value
+from orchestrator.model.values import (DataType, Value)
 from tasks import jsonnet
 assert list(jsonnet.check({"template": Value(DataType.STRING, "{}")})) == []
 assert "_gojsonnet" not in sys.modules

@@ -6,7 +6,8 @@ import pytest
 from contexts import make_context, sample, sample_config
 
 from orchestrator.errors import TaskError
-from orchestrator.model.values import Json, parse_value
+from orchestrator.model.json_text import Json
+from orchestrator.model.values import parse_value
 from tasks import mapping
 
 
