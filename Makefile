@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXAMPLE ?= examples/order-fulfilment/order-fulfilment.json
+EXAMPLE := examples/order_fulfilment
 PYTEST ?= $(BIN)/pytest
 
 .PHONY: install run check test test-fast clean
@@ -16,8 +16,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# The warehouse is the REST server that the example calls; it is open while the command runs.
 run: install
-	$(BIN)/orchestrator run $(EXAMPLE)
+	$(BIN)/python $(EXAMPLE)/warehouse.py orchestrator run $(EXAMPLE)/order-fulfilment.yaml \
+	    --with $(EXAMPLE)/reserve-line.yaml --override-url https://warehouse.example={warehouse}
 
 check: install
 	$(BIN)/ruff check .

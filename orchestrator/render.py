@@ -24,8 +24,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from orchestrator.model.execution import Execution, TaskView
+from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.model.values import Json
 
 MAX_CHILDREN: Final = 10  # sub-executions of one task that are shown one by one
 MAX_TASKS: Final = 40  # tasks of one execution in a tree; a plain log has no such limit
@@ -111,9 +111,10 @@ def _below(
             inner = (*below, f"sub-execution {position}")
             yield from _below(child, inner, now=now, levels=levels - 1, max_tasks=max_tasks)
         if rest := children[MAX_CHILDREN if levels else 0 :]:
-            yield _rest_row((child.state for child in rest), below, what="more" if levels else "sub-executions")
+            what = "... and {:,} more" if levels else "{:,} sub-executions"
+            yield _rest_row((child.state for child in rest), below, what=what)
     if hidden:
-        yield _rest_row((task.state for task in hidden), path, what="more tasks")
+        yield _rest_row((task.state for task in hidden), path, what="... and {:,} more tasks")
 
 
 def _split(tasks: Sequence[TaskView], most: int | None) -> tuple[Sequence[TaskView], Sequence[TaskView]]:
@@ -147,8 +148,8 @@ def _rest_row(states: Iterable[str], path: tuple[str, ...], *, what: str) -> Row
     total, settled = counts.total(), sum(counts[state] for state in _SETTLED | {"FAILED"})
     return Row(
         path=path,
-        label=f"... and {total:,} {what}: " + ", ".join(f"{count:,} {state}" for state, count in counts.most_common()),
-        mark=(what, settled * 10 // total),  # so a log gets a line for every tenth of them, not for each
+        label=f"{what.format(total)}: " + ", ".join(f"{count:,} {state}" for state, count in counts.most_common()),
+        mark=settled * 10 // total,  # so a log gets a line for every tenth of them, not for each
     )
 
 
@@ -216,8 +217,9 @@ def to_table(executions: Iterable[Execution]) -> Table:
     for name in ("EXECUTION", "STATE", "CREATED", "DURATION", "INTEGRATION", "TRIGGER"):
         table.add_column(name, no_wrap=name in {"EXECUTION", "STATE", "CREATED"}, overflow="fold")
     for each in executions:
-        execution_id, state, *others = _columns(each)
-        table.add_row(execution_id, Text(state, style=_STYLES.get(state, "")), *map(Text, others))
+        execution_id, state, *others = map(Text, _columns(each))
+        state.stylize(_STYLES.get(state.plain, ""))
+        table.add_row(execution_id, state, *others)
     return table
 
 
@@ -259,7 +261,7 @@ def failure(execution: Execution) -> Iterator[str]:
         error = execution.error
         task = next((t for t in execution.tasks if error and t.number == error.task_number), None)
         where = f"{place}task {task.number} {clean(task.name)!r}" if task else f"{place}the execution"
-        yield f"{where} FAILED: {clean(error.message)} ({error.code})" if error else f"{where} FAILED"
+        yield f"{where} FAILED: {clean(error.message)} ({clean(str(error.code))})" if error else f"{where} FAILED"
         children = [child for child in execution.children if task and child.parent_task == task.number]
         failed = next((c for c in enumerate(children, 1) if c[1].state is ExecutionState.FAILED), None)
         if failed is None or task is None:

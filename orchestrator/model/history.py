@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import cast
+from typing import Final, cast
 
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
@@ -55,7 +55,17 @@ class EntryKind(StrEnum):
     SUSPENDED = "task suspended"
     CHILDREN_STARTED = "sub-executions started"
     STOPPED = "task stopped"
+    RETRY_DUE = "retry due"
     LATE = "late result refused"
+
+
+    @property
+    def ends_attempt(self) -> bool:
+        """Whether an attempt is over with it."""
+        return self not in _BETWEEN
+
+
+_BETWEEN: Final = frozenset({EntryKind.CHILDREN_STARTED, EntryKind.RETRY_DUE})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ from orchestrator.errors import InvalidSetting
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
 from orchestrator.runtime.leash import die_with_parent
 from orchestrator.runtime.publisher import CeleryPublisher
+from orchestrator.runtime.timer_step import timer_step
 from orchestrator.service.drive import Services, drive
 from orchestrator.service.plans import Plans
 from orchestrator.settings import Settings, scheme_of
@@ -67,6 +68,7 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         jitter=random.random,
     )
     register_tasks(app, types, services)
+    app.steps["worker"].add(timer_step(services))
     return Runtime(settings=settings, app=app, database=database, services=services)
 
 

@@ -36,7 +36,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from celery import states
+from celery import group, states
 from celery.backends.base import BaseBackend
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError, TimeoutError  # noqa: A004 - Celery's own
@@ -85,6 +85,7 @@ class ExecutionBackend(BaseBackend):
     max_retries: float
     thread_safe: bool
     _cache: Any
+    _fail_chain: Callable[..., None]
     _ensure_not_eager: Callable[[], None]
     _ensure_retryable: Callable[..., Any]
     _get_result_meta: Callable[..., dict[str, Any]]
@@ -289,8 +290,18 @@ class ExecutionBackend(BaseBackend):
             self._publish(callback, results)
         except Exception as error:  # whatever it is, it is the body's failure now
             log.exception("chord failed", extra={"group_id": group_id})
-            self.chord_error_from_stack(callback, error if isinstance(error, ChordError) else _join_error(error))
+            self._fail(callback, error if isinstance(error, ChordError) else _join_error(error))
         self._ensure_retryable(self._store.close_chord, group_id)
+
+    def _fail(self, callback: Any, error: ChordError) -> None:
+        """The body fails without having run. Call this while the exception is handled: Celery takes its traceback.
+
+        A body may be a header task of an outer chord. Celery 5.7 forgets to count it there, which leaves the outer body
+        pending for ever; so that comes first here, as for the rest of a failed chain.
+        """
+        members = callback.tasks if isinstance(callback, group) else [callback]
+        self._fail_chain([each for each in members if each.options.get("chord")], error)
+        self.chord_error_from_stack(callback, error)
 
     def _publish(self, callback: Any, results: list[Any]) -> None:
         try:

@@ -2,8 +2,8 @@
 
 As released (kombu 5.7.0) it writes a message into the file that readers already see, and a reader takes no lock: about
 one message in a thousand was read while still empty, lost, and its JSONDecodeError ended the consumer. Its exchange
-tables are created in the same way. Here both appear complete or not at all, and messages sort by the time they were
-sent.
+tables are created in the same way. Here both appear complete or not at all, each connection makes sure of its bindings,
+and messages sort by the time they were sent.
 
 Must not: be anyone's first choice. Each reader lists the whole folder, so it is slow, and it is for one machine.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from kombu.transport import filesystem
+from kombu.transport import filesystem, virtual
 
 from orchestrator.settings import scheme_of
 
@@ -84,3 +84,9 @@ class Transport(filesystem.Transport):
     """kombu's, with our channel."""
 
     Channel = Channel
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        # kombu remembers what is bound once for the whole process, before it is written, and whatever the folder: a
+        # second folder, or a second thread, then sends to a queue that is not bound and the message is dropped.
+        self.state = virtual.BrokerState()

@@ -135,6 +135,7 @@ class _Fold:
         self.edges.update(entry.edges)
         if entry.kind is EntryKind.CHILDREN_STARTED:
             self.began.setdefault(entry.task_number, entry.started_at)
+        if not entry.kind.ends_attempt:
             return
         attempt = AttemptView(
             attempt=entry.attempt,

@@ -69,6 +69,11 @@ class Database:
         """Close all idle connections."""
         self.engine.dispose()
 
+    def lock(self, connection: sa.Connection, what: str) -> None:
+        """Let one transaction at a time past this line, until it ends. SQLite's BEGIN IMMEDIATE has done so already."""
+        if not self.is_sqlite:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))"), {"what": what})
+
     # -- schema ----------------------------------------------------------------------------------------------------
 
     def upgrade(self) -> None:
@@ -77,8 +82,7 @@ class Database:
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         config = _alembic_config()
         with self.begin() as connection:
-            if not self.is_sqlite:  # SQLite's BEGIN IMMEDIATE has locked out everybody else already
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            self.lock(connection, "orchestrator migrations")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -97,9 +101,6 @@ class Database:
         found, expected = self.schema_version(), ScriptDirectory.from_config(_alembic_config()).get_current_head()
         if found != expected:
             raise SchemaOutdated(found or "empty", str(expected))
-
-
-_MIGRATION_LOCK: Final = 0x6F726368  # "orch": the advisory lock that one migrating process holds
 
 
 def _alembic_config() -> Config:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -195,6 +196,27 @@ class ExecutionStore:
         with self.database.read() as connection:
             return [_outcome(row) for row in connection.execute(statement.order_by(executions.c.position))]
 
+    def due_timers(self, *, limit: int) -> tuple[list[AttemptKey], datetime]:
+        """Timers that are due, the oldest first, and the database's clock. Taking one is the commit that fires it."""
+        statement = sa.select(timers).where(timers.c.due_at <= now())
+        with self.database.read() as connection:
+            clock = connection.execute(sa.select(now())).scalar_one()
+            rows = connection.execute(statement.order_by(timers.c.due_at).limit(limit)).all()
+        return [
+            AttemptKey(execution_id=row.execution_id, number=row.task_number, attempt=row.attempt) for row in rows
+        ], clock
+
+    def drop_timer(self, key: AttemptKey) -> None:
+        """Forget a timer that nothing waits for any more."""
+        with self.database.begin() as connection:
+            connection.execute(
+                sa.delete(timers).where(
+                    timers.c.execution_id == key.execution_id,
+                    timers.c.task_number == key.number,
+                    timers.c.attempt == key.attempt,
+                )
+            )
+
     def commit(self, change: Commit) -> tuple[Fired, ...] | Refusal:
         """Write one change.
 
@@ -213,7 +235,7 @@ class ExecutionStore:
         _record(connection, change)
         _insert_attempts(connection, change.execution.id, change.ready)
         _insert_executions(connection, change.children)
-        _set_timers(connection, change)
+        _change_timers(connection, change)
         fired = list(_wait(connection, change))
         if change.outcome is None:
             self._keep_parameters(connection, change)
@@ -355,7 +377,13 @@ def _execution_row(new: NewExecution) -> dict[str, Any]:
     }
 
 
-def _set_timers(connection: sa.Connection, change: Commit) -> None:
+def _change_timers(connection: sa.Connection, change: Commit) -> None:
+    if change.fired_timers:
+        connection.execute(
+            sa.delete(timers).where(
+                timers.c.execution_id == change.execution.id, timers.c.task_number.in_(change.fired_timers)
+            )
+        )
     for due in change.timers:
         connection.execute(
             sa.insert(timers).values(

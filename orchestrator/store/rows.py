@@ -172,6 +172,7 @@ class Commit:
     ready: tuple[NewAttempt, ...] = ()
     children: tuple[NewExecution, ...] = ()
     timers: tuple[Due, ...] = ()
+    fired_timers: tuple[int, ...] = ()  # the tasks whose timers this answers
     outcome: Outcome | None = None
 
 

@@ -44,23 +44,22 @@ class VersionStore:
             The version's id.
         """
         text = json.dumps(version.document, separators=(",", ":"), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         place = {"project": project, "location": location, "integration": version.name}
+        with self.database.read() as connection:
+            if (row := _same(connection, place, digest)) is not None and row.state == "ACTIVE":
+                return str(row.id)
         with self.database.begin() as connection:
-            row = self._same(connection, place, digest := hashlib.sha256(text.encode()).hexdigest())
-            version_id = row.id if row is not None else _insert(connection, version, place, text=text, digest=digest)
+            self.database.lock(connection, f"publish {project}/{location}/{version.name}")
+            row = _same(connection, place, digest)
+            version_id = _insert(connection, version, place, text=text, digest=digest) if row is None else str(row.id)
             connection.execute(
                 sa.update(versions)
                 .where(*_where(place), versions.c.state == "ACTIVE", versions.c.id != version_id)
                 .values(state="SNAPSHOT")
             )
             connection.execute(sa.update(versions).where(versions.c.id == version_id).values(state="ACTIVE"))
-        return str(version_id)
-
-    @staticmethod
-    def _same(connection: sa.Connection, place: Mapping[str, str], digest: str) -> sa.Row[Any] | None:
-        return connection.execute(
-            sa.select(versions.c.id).where(*_where(place), versions.c.digest == digest).limit(1)
-        ).one_or_none()
+        return version_id
 
     def get(self, version_id: str) -> StoredVersion:
         """A version by its id; it must exist."""
@@ -91,6 +90,12 @@ class VersionStore:
 
 def _where(place: Mapping[str, str]) -> tuple[sa.ColumnElement[bool], ...]:
     return tuple(versions.c[column] == content for column, content in place.items())
+
+
+def _same(connection: sa.Connection, place: Mapping[str, str], digest: str) -> sa.Row[Any] | None:
+    return connection.execute(
+        sa.select(versions.c.id, versions.c.state).where(*_where(place), versions.c.digest == digest)
+    ).one_or_none()
 
 
 def _insert(

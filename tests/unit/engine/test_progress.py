@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from factories import make_integration, make_task
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.engine.plan import Plan, make_plan
+from orchestrator.engine.progress import Progress, TaskStatus, pack, unpack
+from orchestrator.model.history import ErrorInfo
+from orchestrator.model.states import ExecutionState, TaskState
+
+# Every way a task can stand: its state, whether it is ready, whether its failure is ignored.
+STANDS = {
+    ".": (TaskState.PENDING_EXECUTION, False, False),
+    "q": (TaskState.PENDING_EXECUTION, True, False),
+    "p": (TaskState.IN_PROCESS, False, False),
+    "s": (TaskState.SUCCEED, False, False),
+    "f": (TaskState.FAILED, False, False),
+    "i": (TaskState.FAILED, False, True),
+    "x": (TaskState.FATAL, False, False),
+    "h": (TaskState.RETRY_ON_HOLD, False, False),
+    "r": (TaskState.RETRY_ON_HOLD, True, False),
+    "k": (TaskState.SKIPPED, False, False),
+    "c": (TaskState.CANCELLED, False, False),
+    "u": (TaskState.SUSPENDED, False, False),
+    "b": (TaskState.PENDING_ROLLBACK, False, False),
+    "B": (TaskState.ROLLBACK_IN_PROCESS, False, False),
+    "d": (TaskState.ROLLEDBACK, False, False),
+}
+ACTIVE = set("qprbB")
+
+
+def chain(count: int) -> Plan:
+    version = make_integration(*(make_task(n, next=(n + 1,) if n < count else ()) for n in range(1, count + 1)))
+    return make_plan(version, version.triggers[0], light=())
+
+
+def make_progress(letters: str = "", attempts: dict[int, int] | None = None, edges: str = "", **more: Any) -> Progress:
+    """Of a chain: what ``letters`` and ``edges`` say, counted here a second time."""
+    tasks = {}
+    for number, letter in enumerate(letters, 1):
+        usual = 0 if letter in ".k" else 1
+        status = TaskStatus(STANDS[letter][0], (attempts or {}).get(number, usual), *STANDS[letter][1:])
+        if status != TaskStatus():
+            tasks[number] = status
+    decided = {index: letter == "1" for index, letter in enumerate(edges) if letter != "?"}
+    return Progress(
+        **{
+            "state": ExecutionState.PROCESSING,
+            "tasks": tasks,
+            "edges": decided,
+            "arrived": dict(Counter(index + 1 for index in decided)),
+            "true": {index + 1: int(result) for index, result in decided.items()},
+            "active": sum(letter in ACTIVE for letter in letters),
+            "suspended": letters.count("u"),
+            "held": letters.count("h"),
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize("letter", STANDS)
+def test_one_letter_is_enough_for_where_a_task_stands(letter):
+    progress = make_progress(letter)
+
+    text = pack(chain(1), progress)
+
+    assert text == f"{letter}|?||"
+    assert unpack(chain(1), text, progress.state) == progress
+
+
+def test_a_task_that_is_ready_or_running_is_active():
+    assert {letter for letter in STANDS if make_progress(letter).status(1).is_active} == ACTIVE
+
+
+def test_a_task_that_was_never_reached_is_untouched():
+    assert make_progress("s").status(99) == TaskStatus()
+
+
+def test_packed_progress_is_one_character_a_task_and_one_an_edge():
+    """Databases hold such texts: another form needs a migration."""
+    progress = make_progress(
+        "sih.",
+        attempts={2: 3},
+        edges="111?",
+        stopping=ExecutionState.FAILED,
+        error=ErrorInfo(message="a|b", code=7, task_number=2),
+    )
+
+    assert pack(chain(4), progress) == (
+        'sih.|111?|2:3|{"stopping":"FAILED","error":{"message":"a|b","code":7,"taskNumber":2}}'
+    )
+
+
+@pytest.mark.parametrize("letter", ["q", "k", "h", "c", "u"])
+@pytest.mark.parametrize("attempt", [1, 2, 10**6])
+def test_the_attempt_is_kept_in_every_state(letter, attempt):
+    """SKIPPED too: a task that was ready is SKIPPED with attempt 1 if the execution is stopped before its claim."""
+    progress = make_progress(letter, attempts={1: attempt})
+
+    assert unpack(chain(1), pack(chain(1), progress), progress.state) == progress
+
+
+def test_a_false_edge_has_arrived_and_is_not_true():
+    read = unpack(chain(3), "sk.|10?||", ExecutionState.PROCESSING)
+
+    assert read.arrived == {1: 1, 2: 1}
+    assert read.true == {1: 1, 2: 0}
+
+
+def test_the_state_is_handed_in_because_it_has_a_column_of_its_own():
+    assert unpack(chain(1), "h|1||", ExecutionState.RETRY_ON_HOLD).state is ExecutionState.RETRY_ON_HOLD
+
+
+def test_the_order_in_which_tasks_came_does_not_show():
+    one, other = make_progress("sff", attempts={2: 2, 3: 3}), make_progress("sff", attempts={2: 2, 3: 3})
+    other = Progress(**{name: getattr(other, name) for name in Progress.__slots__ if name != "tasks"}, tasks=dict(reversed(other.tasks.items())))
+
+    assert pack(chain(3), one) == pack(chain(3), other)
+
+
+@pytest.mark.parametrize("text", ["ss|1?||", "s|1||", "s|1???||", "?|1?||"])
+def test_progress_of_another_plan_is_refused(text):
+    with pytest.raises((ValueError, KeyError)):
+        unpack(chain(3), text, ExecutionState.PROCESSING)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_progress_is_unpacked_as_it_was_packed(data):
+    letters = data.draw(st.text("".join(STANDS), min_size=1, max_size=12))
+    later = data.draw(st.dictionaries(st.integers(1, len(letters)), st.integers(1, 99)))
+    progress = make_progress(
+        letters,
+        attempts={number: attempt for number, attempt in later.items() if letters[number - 1] != "."},
+        edges=data.draw(st.text("01?", min_size=len(letters), max_size=len(letters))),
+        state=data.draw(st.sampled_from(ExecutionState)),
+        stopping=data.draw(st.sampled_from([None, ExecutionState.FAILED, ExecutionState.CANCELLED])),
+        error=data.draw(st.none() | st.builds(ErrorInfo, message=st.text(), code=st.text() | st.integers())),
+    )
+
+    text = pack(chain(len(letters)), progress)
+
+    assert unpack(chain(len(letters)), text, progress.state) == progress
+
+
+def test_the_text_grows_by_two_characters_a_task():
+    small, large = (len(pack(chain(count), make_progress("s" * count, edges="1" * count))) for count in (10, 1010))
+
+    assert large - small == 2 * 1000
