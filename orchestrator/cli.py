@@ -209,10 +209,11 @@ def run(
     """
     from orchestrator.client import Orchestrator
     from orchestrator.runtime.children import signals_as_exit
-    from orchestrator.store.rows import Method
 
     settings = _settings(home, include, concurrency=concurrency)
     settings = settings.replaced(url_overrides=settings.url_overrides | dict(map(_parse_override, override_url or ())))
+    if not settings.is_embedded and (override_url or concurrency):
+        _say("warning: --override-url and --concurrency do nothing here: the broker's workers have their own settings")
     orchestrator = Orchestrator(settings, say=_say)
     version = orchestrator.read(file, name=name)
     called = [_read_other(text, orchestrator) for text in others or ()]
@@ -221,13 +222,36 @@ def run(
     with signals_as_exit(), orchestrator:
         for other in called:
             orchestrator.publish(other)
-        execution_id = orchestrator.submit(version, given, trigger=trigger, executor=executor, method=Method.POST)
+        execution = _execute(
+            orchestrator, version, given, trigger=trigger, executor=executor, timeout_s=timeout_s, as_json=as_json
+        )
+    raise typer.Exit(EXIT_CODES[execution.state])
+
+
+def _execute(
+    orchestrator: Orchestrator,
+    version: IntegrationVersion,
+    given: Mapping[str, object],
+    *,
+    trigger: str | None,
+    executor: str,
+    timeout_s: float | None,
+    as_json: bool,
+) -> Execution:
+    """Start it, show it until it rests, and print the result at once: workers take a while to stop."""
+    from orchestrator.store.rows import Method
+
+    execution_id = orchestrator.submit(version, given, trigger=trigger, executor=executor, method=Method.POST)
+    try:
         execution = _follow(orchestrator.watch(execution_id, timeout_s=timeout_s), _console(stderr=as_json))
+    except KeyboardInterrupt:
+        _say(f"stopping; execution {execution_id} stays as it is")
+        raise
     if as_json:
         _print_json(execution.to_document())
     else:
         _print_outcome(execution)
-    raise typer.Exit(EXIT_CODES[execution.state])
+    return execution
 
 
 def _parse_override(text: str) -> tuple[str, str]:
@@ -442,10 +466,14 @@ def _schema_problem(settings: Settings) -> str | None:
 
 
 def _count_task_types(settings: Settings) -> int:
-    """How many task types there are; modules that cannot be imported are said to be so."""
+    """How many task types there are; none if a module of ``include`` cannot be imported."""
     from orchestrator.runtime.app import load_task_types
 
-    return sum(1 for _ in load_task_types(settings.include))
+    try:
+        return sum(1 for _ in load_task_types(settings.include))
+    except SettingsError as error:
+        _say(f"error: {error}")  # and go on: this is the command that looks at everything
+        return 0
 
 
 def _print_finding(finding: Finding) -> None:

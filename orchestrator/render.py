@@ -25,7 +25,7 @@ from rich.tree import Tree
 
 from orchestrator.model.execution import Execution, TaskView
 from orchestrator.model.json_text import Json
-from orchestrator.model.states import ExecutionState, TaskState
+from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState, TaskState
 
 MAX_CHILDREN: Final = 10  # sub-executions of one task that are shown one by one
 MAX_TASKS: Final = 40  # tasks of one execution in a tree; a plain log has no such limit
@@ -45,7 +45,8 @@ class Row:
     """One line of a tree.
 
     Attributes:
-        path: what it stands below, from the top: ``("task 2", "sub-execution 1")``; empty for the top itself.
+        path: what it stands below, without the top: ``("task 2", "sub-execution 1")``.
+        level: 0 for the top, 1 for its tasks, 2 for what those have started.
         label: what it is: ``task 3 'Charge card'``.
         state: of the execution or the task; empty for a line that sums up.
         facts: ``attempt 1, 0.03 s``.
@@ -54,11 +55,17 @@ class Row:
     """
 
     path: tuple[str, ...]
+    level: int
     label: str
     state: str = ""
     facts: str = ""
     mark: object = None
     error: str = ""
+
+    @property
+    def is_execution(self) -> bool:
+        """Whether this is an execution: they alternate with tasks."""
+        return self.level % 2 == 0 and bool(self.state)
 
 
 # -- the walk ------------------------------------------------------------------------------------------------------
@@ -75,8 +82,7 @@ def rows(
         levels: how many levels of sub-executions to show; what is below the last one is summed up.
         max_tasks: how many tasks of one execution to show; None for all.
     """
-    label = f"execution {execution.id} of {clean(execution.integration)!r}"
-    yield _execution_row(execution, (), label, now=now)
+    yield _execution_row(execution, (), f"execution of {clean(execution.integration)!r}", now=now)
     yield from _below(execution, (), now=now, levels=levels, max_tasks=max_tasks)
 
 
@@ -86,9 +92,10 @@ def _execution_row(execution: Execution, path: tuple[str, ...], label: str, *, n
     is_news = not path or execution.state is not ExecutionState.PENDING
     return Row(
         path=path,
+        level=len(path) + 1 if path else 0,
         label=label,
         state=execution.state.value,
-        facts=_seconds(seconds),
+        facts=", ".join(filter(None, [_seconds(seconds), "" if path else execution.id])),
         mark=execution.state if is_news else None,
         error=clean(execution.error.message) if path and execution.error else "",
     )
@@ -100,7 +107,7 @@ def _below(
     started: dict[int | None, list[Execution]] = defaultdict(list)
     for child in execution.children:
         started[child.parent_task].append(child)
-    shown, hidden = _split(execution.tasks, max_tasks)
+    shown, hidden = _split(sorted(execution.tasks, key=lambda task: task.number), max_tasks)
     for task in shown:
         yield _task_row(task, path, now=now)
         children = started.get(task.number, [])
@@ -135,6 +142,7 @@ def _task_row(task: TaskView, path: tuple[str, ...], *, now: datetime | None) ->
     is_news = task.state is not TaskState.PENDING_EXECUTION
     return Row(
         path=path,
+        level=len(path) + 1,
         label=f"task {task.number} {clean(task.name)!r}",
         state=task.state.value,
         facts=", ".join(facts),
@@ -148,6 +156,7 @@ def _rest_row(states: Iterable[str], path: tuple[str, ...], *, what: str) -> Row
     total, settled = counts.total(), sum(counts[state] for state in _SETTLED | {"FAILED"})
     return Row(
         path=path,
+        level=len(path) + 1,
         label=f"{what.format(total)}: " + ", ".join(f"{count:,} {state}" for state, count in counts.most_common()),
         mark=settled * 10 // total,  # so a log gets a line for every tenth of them, not for each
     )
@@ -165,17 +174,17 @@ def to_tree(execution: Execution, *, now: datetime | None = None, max_rows: int 
         if chosen and (len(found) > max_rows or len(found) == len(chosen)):
             break
         chosen = found
-    tree = Tree(to_text(chosen[0]))
+    tree = Tree(to_text(chosen[0], no_wrap=False))  # the id has to be there, on two lines if need be
     branches = [tree]
     for row in chosen[1:]:
-        del branches[len(row.path) + 1 :]
+        del branches[row.level :]
         branches.append(branches[-1].add(to_text(row)))
     return tree
 
 
-def to_text(row: Row) -> Text:
+def to_text(row: Row, *, no_wrap: bool = True) -> Text:
     """A row in colours."""
-    text = Text(row.label, no_wrap=True, overflow="ellipsis")
+    text = Text(row.label, no_wrap=no_wrap, overflow="ellipsis")
     if row.state:
         text.append(" ").append(row.state, style=_STYLES.get(row.state, ""))
     if row.facts:
@@ -203,12 +212,25 @@ class PlainLog:
 
     def news(self, execution: Execution) -> Iterator[str]:
         """The lines of what has changed since the last call; everything in the first."""
-        for row in rows(execution):
+        for row in _ends_last(rows(execution)):
             # A label that sums up changes with every count: its mark says which one it is.
             key = (*row.path, row.label if row.state else "...")
             if row.mark is not None and self._seen.get(key) != row.mark:
                 self._seen[key] = row.mark
                 yield to_line(row)
+
+
+def _ends_last(walk: Iterable[Row]) -> Iterator[Row]:
+    """An execution that is over comes after what is below it: in a log, an end stands at the end."""
+    held: list[Row] = []
+    for row in walk:
+        while held and row.level <= held[-1].level:
+            yield held.pop()
+        if row.state in FINAL_EXECUTION_STATES and row.is_execution:
+            held.append(row)
+        else:
+            yield row
+    yield from reversed(held)
 
 
 def to_table(executions: Iterable[Execution]) -> Table:
@@ -273,7 +295,7 @@ def failure(execution: Execution) -> Iterator[str]:
 def waiting(execution: Execution) -> Iterator[str]:
     """The tasks that wait for a person or an outside system."""
     for row in rows(execution):
-        if row.state == TaskState.SUSPENDED and row.label.startswith("task"):
+        if row.state == TaskState.SUSPENDED and not row.is_execution:
             yield f"{' > '.join([*row.path, row.label])} waits for a person or an outside system"
 
 

@@ -341,15 +341,12 @@ def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
 
 
 def _insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> None:
-    if not new:
-        return
-    connection.execute(sa.insert(executions), [_execution_row(each) for each in new])
-    rows = [_attempt_row(each.id, attempt) for each in new for attempt in each.ready]
-    if rows:
+    if begun := [_execution_row(each) for each in new if each.outcome is None]:
+        connection.execute(sa.insert(executions), begun)
+    if over := [_execution_row(each) for each in new if each.outcome is not None]:
+        connection.execute(sa.insert(executions).values(ended_at=now()), over)
+    if rows := [_attempt_row(each.id, attempt) for each in new for attempt in each.ready]:
         connection.execute(sa.insert(live_attempts), rows)
-    over = [each.id for each in new if each.outcome is not None]
-    if over:
-        connection.execute(sa.update(executions).where(executions.c.id.in_(over)).values(ended_at=now()))
 
 
 def _execution_row(new: NewExecution) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from operator import itemgetter
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -52,21 +53,21 @@ class ExecutionQueries:
         return ExecutionState(state)
 
     def tree(self, execution_id: str) -> list[StoredExecution]:
-        """An execution and everything below it: parents first, children in order.
+        """An execution and everything below it: parents first, children by task, attempt and position.
+
+        Not by time: two of them may begin in one millisecond, and a clock can be set back.
 
         Raises:
             ExecutionNotFound: there is none.
         """
         below = sa.select(executions.c.id).where(executions.c.id == execution_id).cte("below", recursive=True)
-        below = below.union_all(
-            sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id)
-        )
+        below = below.union_all(sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id))
         statement = sa.select(executions).where(executions.c.id.in_(sa.select(below.c.id)))
         with self.database.read() as connection:
-            rows = [to_stored(row) for row in connection.execute(statement)]
-        if not rows:
+            found = {row.id: to_stored(row) for row in connection.execute(statement)}
+        if execution_id not in found:
             raise ExecutionNotFound(execution_id)
-        return sorted(rows, key=_order)
+        return _in_order(found.pop(execution_id), found.values())
 
     def list(
         self,
@@ -116,9 +117,16 @@ class ExecutionQueries:
         return found
 
 
-def _order(stored: StoredExecution) -> tuple[Any, ...]:
-    parent = stored.parent
-    return (stored.created_at,) if parent is None else (stored.created_at, parent.number, parent.attempt, parent.position)
+def _in_order(top: StoredExecution, below: Iterable[StoredExecution]) -> list[StoredExecution]:
+    children: dict[str, list[tuple[int, int, int, StoredExecution]]] = defaultdict(list)
+    for each in below:
+        assert each.parent is not None, "whatever is below an execution has a parent"
+        parent = each.parent
+        children[parent.execution_id].append((parent.number, parent.attempt, parent.position, each))
+    ordered = [top]
+    for each in ordered:  # which grows meanwhile
+        ordered.extend(child for *_, child in sorted(children[each.id], key=itemgetter(0, 1, 2)))
+    return ordered
 
 
 def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:

@@ -1,7 +1,9 @@
 """The schema: migrations make the tables that the code knows, whoever runs them, and how often."""
 
+import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -19,6 +21,7 @@ from orchestrator.store.tables import metadata, versions
 
 UPGRADE = """
 import sys
+import threading
 from orchestrator.store.database import Database
 database = Database(sys.argv[1])
 print("ready", flush=True)
@@ -151,9 +154,18 @@ def test_a_server_that_is_away_is_said_to_be_unreachable_without_its_password():
 
 def test_a_transaction_that_only_reads_is_not_blocked_by_one_that_writes(database):
     with database.begin() as writer:
-        writer.execute(sa.insert(versions).values(
-            id="v", project="p", location="l", integration="i", snapshot_number=1, state="DRAFT", digest="", document=""
-        ))
+        writer.execute(
+            sa.insert(versions).values(
+                id="v",
+                project="p",
+                location="l",
+                integration="i",
+                snapshot_number=1,
+                state="DRAFT",
+                digest="",
+                document="",
+            )
+        )
 
         with database.read() as reader:
             assert reader.execute(sa.select(versions)).all() == []
@@ -165,3 +177,17 @@ def test_a_reader_cannot_hold_up_a_writer(database):
 
         with database.begin() as writer:
             writer.execute(sa.text("UPDATE versions SET state = state"))
+
+
+def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path):
+    """SQLite's busy timeout does not hold for the switch to WAL, so first users at the same time would fail."""
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE theirs (a)")
+        ended = threading.Timer(0.2, other.execute, ("COMMIT",))
+        ended.start()
+
+        with closing(Database(f"sqlite:///{tmp_path}/test.db")) as database:
+            database.upgrade()
+            database.check_schema()
+        ended.join()

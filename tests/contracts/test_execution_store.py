@@ -85,9 +85,12 @@ def test_a_created_execution_waits_with_its_start_tasks(database, store):
 
 
 def test_an_execution_that_is_over_at_once_is_stored_as_ended(database, store):
-    over = make_execution(publish(database), ready=(), state=SUCCESS.state, outcome=Outcome(
-        state=ExecutionState.SUCCEEDED, response={"a": text("x")}
-    ))
+    over = make_execution(
+        publish(database),
+        ready=(),
+        state=SUCCESS.state,
+        outcome=Outcome(state=ExecutionState.SUCCEEDED, response={"a": text("x")}),
+    )
 
     store.create([over, make_execution(over.version_id)])
 
@@ -273,7 +276,7 @@ def test_history_has_no_gaps_however_many_commit_at_the_same_time(database, stor
 # -- commit: nothing -----------------------------------------------------------------------------------------------
 
 
-def everything(claimed, **more):
+def everything(claimed):
     """A commit that would write into every table, and make two joins due."""
     version_id = claimed.execution.version_id
     return make_end(
@@ -283,7 +286,6 @@ def everything(claimed, **more):
         ready=(make_attempt(7), make_attempt(8, worker=claimed.worker)),
         children=(make_execution(version_id, parent=link_to(replace(claimed.key, number=2))),),
         timers=(Due(number=4, attempt=1, after_s=1),),
-        **more,
     )
 
 
@@ -368,9 +370,7 @@ def test_a_commit_that_the_database_refuses_changes_nothing(database, store, fam
     before = rows_of(database)
 
     with pytest.raises(sa.exc.IntegrityError):
-        store.commit(everything(claimed, entries=(make_entry(),)) and replace(
-            everything(claimed), ready=(make_attempt(7), make_attempt(7))
-        ))
+        store.commit(replace(everything(claimed), ready=(make_attempt(7), make_attempt(7))))
 
     assert rows_of(database) == before
 
@@ -638,7 +638,6 @@ def test_times_come_back_in_utc_to_the_microsecond(database, store):
 
 
 def test_a_round_of_thousands_is_written_at_once(database, store):
-    """More rows than a statement may have variables."""
     (parent,) = start(database)
     claimed = store.claim(parent, worker="parent")
     children = [
@@ -667,4 +666,3 @@ def test_a_transaction_that_fails_leaves_the_next_one_alone(database, store):
         raise ZeroDivisionError
 
     assert state_of(store, key.execution_id) is ExecutionState.PENDING
-    assert EntryKind.LATE  # the word exists: late results are recorded, not lost

@@ -74,7 +74,11 @@ def test_a_celery_id_says_which_phase_of_which_attempt_it_is(execution_id, numbe
 digits = st.text("0123456789", min_size=1, max_size=25)
 
 
-@given(celery_id=st.text() | st.builds("{}.{}.{}".format, execution_ids, digits, digits) | st.from_regex(r"\w+\.\d+\.\d+\.\d+"))
+@given(
+    celery_id=st.text()
+    | st.builds("{}.{}.{}".format, execution_ids, digits, digits)
+    | st.from_regex(r"\w+\.\d+\.\d+\.\d+")
+)
 @example(celery_id="e-1.07.2")
 @example(celery_id="e-1.7.2.0")
 @example(celery_id="e-1.٧.2")

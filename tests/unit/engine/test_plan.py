@@ -54,7 +54,9 @@ def test_a_trigger_without_start_tasks_begins_with_every_task_to_which_no_edge_l
 
 def test_a_task_of_an_error_catcher_is_no_default_start_task():
     """It has no incoming edge, and yet it belongs to failures alone."""
-    version = make_integration(make_task(1), make_task(8, next=(9,)), make_task(9), error_catchers=[make_catcher(starts=[8])])
+    version = make_integration(
+        make_task(1), make_task(8, next=(9,)), make_task(9), error_catchers=[make_catcher(starts=[8])]
+    )
 
     assert [start.number for start in default_start_tasks(version)] == [1]
 

@@ -118,7 +118,10 @@ def test_the_state_is_handed_in_because_it_has_a_column_of_its_own():
 
 def test_the_order_in_which_tasks_came_does_not_show():
     one, other = make_progress("sff", attempts={2: 2, 3: 3}), make_progress("sff", attempts={2: 2, 3: 3})
-    other = Progress(**{name: getattr(other, name) for name in Progress.__slots__ if name != "tasks"}, tasks=dict(reversed(other.tasks.items())))
+    other = Progress(
+        **{name: getattr(other, name) for name in Progress.__slots__ if name != "tasks"},
+        tasks=dict(reversed(other.tasks.items())),
+    )
 
     assert pack(chain(3), one) == pack(chain(3), other)
 

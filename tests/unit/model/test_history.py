@@ -20,9 +20,9 @@ values = (
     texts.map(lambda text: Value(DataType.STRING, text))
     | st.integers(-(2**63), 2**63 - 1).map(lambda number: Value(DataType.INT, number))
     | st.lists(st.integers(-5, 5), max_size=3).map(lambda items: Value(DataType.INT_ARRAY, tuple(items)))
-    | st.recursive(st.none() | st.booleans() | texts, lambda below: st.lists(below) | st.dictionaries(texts, below)).map(
-        lambda document: Value(DataType.JSON, document)
-    )
+    | st.recursive(
+        st.none() | st.booleans() | texts, lambda below: st.lists(below) | st.dictionaries(texts, below)
+    ).map(lambda document: Value(DataType.JSON, document))
 )
 errors = st.builds(
     ErrorInfo, message=texts, code=texts | st.integers(), type=texts, traceback=texts, task_number=st.none() | numbers

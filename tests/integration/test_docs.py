@@ -1,0 +1,123 @@
+"""Every command and file of the README and the tutorial, as a reader would use them.
+
+A block ``yaml file=NAME`` or ``python file=NAME`` is a file, a block ``sh`` is typed in, one of ``sh background`` is
+left running. Commands of one page share a shell's environment and a folder.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.services import redis_url
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND_LIMIT_S = 60
+
+
+def blocks(page: str) -> list[tuple[str, str, str]]:
+    return [(kind, info.strip(), text) for kind, info, text in BLOCK.findall((ROOT / page).read_text())]
+
+
+def environment(home: Path) -> dict[str, str]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ORCHESTRATOR_")}
+    return inherited | {"PATH": f"{BIN}:{os.environ['PATH']}", "ORCHESTRATOR_HOME": str(home)}
+
+
+@contextmanager
+def left_running(script: str, folder: Path, env: dict[str, str]):
+    process = subprocess.Popen(["bash", "-ec", f"exec {script.strip()}"], cwd=folder, env=env, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def typed(script: str, folder: Path, env: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Run a block; what it printed, and the environment that it leaves."""
+    after = folder / ".environment"
+    command = ["bash", "-ec", f"{script}\nenv -0 > {after}"]
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    pairs = (line.partition("=") for line in after.read_text().split("\0") if "=" in line)
+    return done.stdout, {key: value for key, _, value in pairs}
+
+
+def test_the_tutorial_does_what_it_says(tmp_path):
+    printed, env, broker = [], environment(tmp_path / ".orchestrator"), redis_url()
+    with ExitStack() as running:
+        for kind, info, text in blocks("docs/tutorial.md"):
+            if info.startswith("file="):
+                (tmp_path / info.removeprefix("file=")).write_text(text)
+            elif (kind, info) == ("sh", "background"):
+                running.enter_context(left_running(text, tmp_path, env))
+            elif kind == "sh":
+                output, env = typed(text.replace("redis://localhost:6379/0", broker), tmp_path, env)
+                printed.append(output)
+
+    everything = "\n".join(printed)
+    assert 'greeting = "Hello, Ada!"' in everything
+    assert 'greetings = ["HELLO, ADA!", "HELLO, BOB!"]' in everything
+    assert "mean = 3.0" in everything
+    assert "mean = 4.0" in everything
+
+
+def test_the_readme_example_runs_as_it_stands(tmp_path):
+    example = next(text for kind, _, text in blocks("README.md") if kind == "python" and "Orchestrator()" in text)
+    (tmp_path / "example.py").write_text(example)
+
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_LIMIT_S,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["SUCCEEDED", "{'text':", "'hi'}"], done.stderr
+
+
+def test_every_command_in_the_readme_table_exists():
+    table = re.findall(r"^\| `orchestrator ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    for command in table:
+        done = subprocess.run(
+            [str(BIN / "orchestrator"), command, "--help"], capture_output=True, timeout=COMMAND_LIMIT_S, check=False
+        )
+        assert done.returncode == 0, command
+
+
+def test_the_make_targets_of_the_readme_exist_and_run_the_example(tmp_path):
+    """``make`` without installing: the environment of this test stands in for the one that it would make."""
+    named = set(re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()))
+    makefile = (ROOT / "Makefile").read_text()
+    command = re.search(r"^run: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
+    example = re.search(r"^EXAMPLE := (.*)$", makefile, re.MULTILINE)[1]
+    script = command.replace("$(BIN)", str(BIN)).replace("$(EXAMPLE)", example)
+
+    output, _ = typed(script, shutil.copytree(ROOT / "examples", tmp_path / "examples").parent, environment(tmp_path))
+
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in named)
+    assert '"reserved": 3' in output
+
+
+def test_the_compose_command_of_the_readme_names_services_that_exist():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+    assert re.search(r"--scale (worker-\w+)=", (ROOT / "README.md").read_text())[1] in services
