@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
 
 _POLL_S: Final = (0.005, 0.25)  # the first pause between two looks at the database, and the longest
+_IDLE_GRACE_S: Final = 0.05  # Celery takes 2 s and more to end a worker that has nothing to do
 RESTING_STATES: Final = FINAL_EXECUTION_STATES | {ExecutionState.SUSPENDED}
 
 
@@ -74,12 +75,18 @@ class Orchestrator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._embedded is not None:
+            if self._is_idle():
+                self._embedded.grace_s = _IDLE_GRACE_S
             self._embedded.__exit__(kind, error, trace)
             self._embedded = None
         if self._runtime is not None:
             self._runtime.app.close()
             self._runtime.database.close()
             self._runtime = None
+
+    def _is_idle(self) -> bool:
+        """Whether no worker holds anything, so that there is nothing to wait for."""
+        return self._runtime is not None and not self._runtime.services.store.has_claims()
 
     def _open(self) -> Runtime:
         """Connect to the database, bringing an embedded one up to date."""

@@ -8,6 +8,7 @@ from orchestrator.engine.graph import Graph, reachable
 from orchestrator.engine.plan import default_start_tasks
 from orchestrator.engine.schemas import schema_problem, schema_violation
 from orchestrator.model.integration import IntegrationParameter, IntegrationVersion, TriggerConfig
+from orchestrator.model.policies import RetryStrategy
 
 
 def find_doubts(version: IntegrationVersion, graph: Graph) -> Iterator[str]:
@@ -18,6 +19,7 @@ def find_doubts(version: IntegrationVersion, graph: Graph) -> Iterator[str]:
     yield from _idle_policies(version)
     yield from _undeclared_variables(version)
     yield from _odd_defaults(version.parameters)
+    yield from _without_effect(version)
 
 
 def _idle_policies(version: IntegrationVersion) -> Iterator[str]:
@@ -27,6 +29,24 @@ def _idle_policies(version: IntegrationVersion) -> Iterator[str]:
                 yield f"{task.place}, {key}: {policy.strategy} without maxRetries never tries again"
             elif policy.strategy.is_retrying and not policy.interval_s:
                 yield f"{task.place}, {key}: {policy.strategy} without intervalTime tries again at once"
+
+
+def _without_effect(version: IntegrationVersion) -> Iterator[str]:
+    """What is read and kept, and changes nothing about a run so far."""
+    for task in version.tasks:
+        for key, is_there in (
+            ("errorCatcherId", task.error_catcher_id),
+            ("timeoutMs", task.timeout_ms),
+            ("rollback", task.rollback),
+        ):
+            if is_there:
+                yield f"{task.place}, {key}: kept, and without effect in this version"
+        for key, policy in task.policies():
+            if policy.strategy is RetryStrategy.RESTART_INTEGRATION_WITH_BACKOFF:
+                yield f"{task.place}, {key}: {policy.strategy} acts like NONE in this version: nothing is restarted"
+    for trigger in version.triggers:
+        if trigger.error_catcher_id:
+            yield f"trigger {trigger.id!r}, errorCatcherId: kept, and without effect in this version"
 
 
 def _undeclared_variables(version: IntegrationVersion) -> Iterator[str]:

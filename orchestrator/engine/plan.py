@@ -128,8 +128,9 @@ def make_plan(version: IntegrationVersion, trigger: TriggerConfig, *, light: Con
 
 
 def default_start_tasks(version: IntegrationVersion) -> tuple[NextTask, ...]:
-    """Where a trigger that names no start tasks begins: every task to which no edge leads."""
+    """Where a trigger that names no start tasks begins: every task to which no edge leads, nor an error catcher."""
     targets = {following.number for config in version.tasks for following in config.next_tasks}
+    targets |= {start.number for catcher in version.error_catchers for start in catcher.start_tasks}
     return tuple(NextTask(number=config.number) for config in version.tasks if config.number not in targets)
 
 

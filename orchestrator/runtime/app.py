@@ -22,6 +22,7 @@ from celery import Celery, Task, signals
 from orchestrator.engine.canvas import JOIN_TASK, queue_of
 from orchestrator.errors import InvalidSetting
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
+from orchestrator.runtime import file_broker
 from orchestrator.runtime.leash import die_with_parent
 from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.timer_step import timer_step
@@ -118,6 +119,7 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=True,  # what Flower shows
         task_send_sent_event=True,
     )
+    app.conf.update(file_broker.celery_settings(broker_url))
     return app
 
 

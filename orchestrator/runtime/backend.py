@@ -18,7 +18,8 @@ A foreign chord has these windows (``store.results`` draws the steps). A worker 
 
 * between a task's result and its part: Celery's own window; the part is counted when the message comes again;
 * between the last part and firing: any part or size that comes again fires it;
-* between firing and the body: the body is lost, and a fired chord with parts records it.
+* between firing and the body: the body is lost, and a fired chord with parts records it. (The same if the database
+  has fired it and its answer got lost.)
 
 JSON only: a row is never unpickled, whatever it holds. Connections never cross a fork.
 
@@ -247,7 +248,8 @@ class ExecutionBackend(BaseBackend):
         if is_ours(group_id):
             return
         tree = None
-        if isinstance(results, list) and any(isinstance(each, GroupResult) for each in results):
+        # Not isinstance: a generator's results are a list that would run the generator to its end if asked.
+        if type(results) is list and any(isinstance(each, GroupResult) for each in results):
             tree = self._text(self.app.GroupResult(group_id, results).as_tuple())
         self._ensure_retryable(self._store.open_chord, group_id, tree=tree)
         self._bodies[group_id] = body  # set_chord_size gets none

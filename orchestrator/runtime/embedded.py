@@ -59,6 +59,7 @@ class EmbeddedServices:
         settings: the settings with the broker's and the database's URL filled in; what workers get.
         broker_url: the broker that runs now.
         workers: the started ones.
+        grace_s: how long a worker may take to end by itself at the end of the block.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class EmbeddedServices:
         """``say`` gets a line for the user now and then; ``program`` is what ``worker ...`` is appended to."""
         self.settings = settings
         self.workers: list[Worker] = []
-        self._say, self._find, self._program, self._grace_s = say, find, tuple(program), grace_s
+        self._say, self._find, self._program, self.grace_s = say, find, tuple(program), grace_s
         self._stack = ExitStack()
 
     @property
@@ -123,7 +124,7 @@ class EmbeddedServices:
         ]
 
     def _stop_workers(self) -> None:
-        stop((each.process for each in self.workers), grace_s=self._grace_s)
+        stop((each.process for each in self.workers), grace_s=self.grace_s)
         self.workers.clear()
 
     def _make_folders(self) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from celery import Celery, Signature, chord, group
+from celery import Celery, Signature, chord
 from kombu import Producer
 from kombu.exceptions import OperationalError
 
@@ -53,10 +53,10 @@ class CeleryPublisher:
             case Message():
                 self._signature(each).apply_async(producer=producer, add_to_parent=False)
             case Chord(header=header, body=body):
-                # The group and the body share an id: the backend then knows both for a round of sub-executions.
-                children = group([self._signature(message) for message in header], app=self.app)
-                children.set(task_id=body.celery_id)
-                chord(children, body=self._signature(body), app=self.app).apply_async(
+                # On the chord, not on a group in it: Celery makes a group of its own, with the chord's id. Group and
+                # body then share the join's id, by which the backend knows both for a round of sub-executions.
+                children = [self._signature(message) for message in header]
+                chord(children, body=self._signature(body), app=self.app, task_id=body.celery_id).apply_async(
                     task_id=body.celery_id, producer=producer
                 )
             case _:

@@ -8,8 +8,10 @@ A batch is bounded: it is written after ``BATCH_TASKS`` outcomes, or ``BATCH_S``
 crash loses at most one batch of light tasks, which have no side effects and run again. A heavy task is always a
 message and a claim of its own.
 
-If somebody else moved the execution on in the meantime, the batch is decided again on what is there now; outcomes that
-no longer fit are noted as late. If the attempt is not this worker's any more, the whole batch is dropped.
+If somebody else moved the execution on in the meantime, the batch is decided again on what is there now. What this
+worker holds and what no longer fits is noted as late; a light task that ran ahead of the commit and is not ready any
+more, or ready in somebody else's hands, never began. If the attempt is not this worker's any more, the whole batch is
+dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import logging
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -37,7 +39,8 @@ from orchestrator.engine.decide import (
 )
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import pack, unpack
-from orchestrator.errors import OrchestratorError, TaskError
+from orchestrator.errors import InvalidValue, OrchestratorError, TaskError
+from orchestrator.model.fields import is_storable
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
 from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import (
@@ -64,6 +67,7 @@ from orchestrator.service.start import (
 )
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.rows import (
+    MAX_NAME,
     AttemptKey,
     Claimed,
     Commit,
@@ -179,8 +183,16 @@ class _Drive:
         self.progress = unpack(self.plan, stored.progress, stored.state)
         self.parameters = with_system_variables(parameters, is_sync=self.is_sync)
         self._clear_batch()
-        for result in self._results:
-            self._decide(result)
+        results, self._results = self._results, []
+        for result in results:
+            if self._is_held(result.event):
+                self._results.append(result)
+                self._decide(result)
+
+    def _is_held(self, event: TaskOutcome) -> bool:
+        """Whether the attempt's row names this worker, or will with this batch: then nobody else can run it."""
+        held = self._held.get(event.number) or self._ready.get(event.number)
+        return held is not None and held.attempt == event.attempt
 
     def _clear_batch(self) -> None:
         self._entries: list[Entry] = []
@@ -366,6 +378,7 @@ class _Drive:
     def _to_result(self, step: Step, number: int, attempt: int, round: int) -> _Result:  # noqa: A002
         now = self._now()
         outputs = self.plan.typed({} if isinstance(step, StartChildren) and step.wait else step.outputs)
+        _check_names(outputs)
         match step:
             case Done() if not self.plan.tasks[number].config.suspends:
                 event: TaskOutcome = Succeeded(number=number, attempt=attempt, outputs=outputs)
@@ -461,6 +474,13 @@ def _entry(result: _Result, decision: Decision, *, worker: str) -> Entry:
         error=event.error if isinstance(event, Failed) else None,
         details=result.details or {},
     )
+
+
+def _check_names(outputs: Mapping[str, Value]) -> None:
+    for key in outputs:
+        if not is_storable(key) or not 0 < len(key) <= MAX_NAME:
+            expected = f"a parameter's name: 1 to {MAX_NAME} characters without NUL and surrogates"
+            raise InvalidValue("outputs", repr(key)[:60], expected)
 
 
 def _to_error(error: Exception) -> ErrorInfo:

@@ -66,19 +66,12 @@ class TreeReader:
 
     def _assemble(self, tree: Sequence[StoredExecution], live: dict[str, dict[int, LiveAttempt]]) -> Execution:
         """Children before parents, so that every execution is built once, however deep the tree."""
-        children: dict[str | None, list[Execution]] = defaultdict(list)
-        by_parent: dict[str, list[StoredExecution]] = defaultdict(list)
-        for each in tree[1:]:
+        children: dict[str, list[Execution]] = defaultdict(list)
+        for each in reversed(tree[1:]):
+            built = self._execution(each, live.get(each.id, {}), tuple(reversed(children.pop(each.id, []))))
             assert each.parent is not None, "only the first of a tree has no parent in it"
-            by_parent[each.parent.execution_id].append(each)
-        order, ahead = [], [tree[0]]
-        while ahead:
-            order.append(ahead.pop())
-            ahead.extend(by_parent[order[-1].id])
-        for each in reversed(order):
-            built = self._execution(each, live.get(each.id, {}), tuple(children.pop(each.id, [])))
-            children[each.parent.execution_id if each.parent and each is not tree[0] else None].append(built)
-        return children[None][0]
+            children[each.parent.execution_id].append(built)
+        return self._execution(tree[0], live.get(tree[0].id, {}), tuple(reversed(children[tree[0].id])))
 
     def _execution(
         self, stored: StoredExecution, live: dict[int, LiveAttempt], children: tuple[Execution, ...]
@@ -102,8 +95,8 @@ class TreeReader:
             tasks=tuple(_with_live(task, live.get(task.number)) for task in fold.tasks.values()),
             snapshots=tuple(fold.snapshots),
             children=children,
-            parent_id=stored.parent and stored.parent.execution_id,
-            parent_task=stored.parent and stored.parent.number,
+            parent_id=None if stored.parent is None else stored.parent.execution_id,
+            parent_task=None if stored.parent is None else stored.parent.number,
         )
 
 

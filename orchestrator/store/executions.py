@@ -196,6 +196,12 @@ class ExecutionStore:
         with self.database.read() as connection:
             return [_outcome(row) for row in connection.execute(statement.order_by(executions.c.position))]
 
+    def has_claims(self) -> bool:
+        """Whether any worker holds a live attempt."""
+        held = sa.select(live_attempts.c.worker).where(live_attempts.c.worker.is_not(None)).limit(1)
+        with self.database.read() as connection:
+            return connection.execute(held).one_or_none() is not None
+
     def due_timers(self, *, limit: int) -> tuple[list[AttemptKey], datetime]:
         """Timers that are due, the oldest first, and the database's clock. Taking one is the commit that fires it."""
         statement = sa.select(timers).where(timers.c.due_at <= now())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Final
+from typing import Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -30,6 +30,9 @@ class LiveAttempt:
     attempt: int
     worker: str | None
     started_at: datetime | None
+
+
+Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because a method below is called list
 
 
 class ExecutionQueries:
@@ -88,9 +91,9 @@ class ExecutionQueries:
         with self.database.read() as connection:
             return [to_stored(row) for row in connection.execute(statement)]
 
-    def entries(self, revisions: Mapping[str, int]) -> dict[str, list[Entry]]:
+    def entries(self, revisions: Mapping[str, int]) -> Entries:
         """The history of executions after the revision that is known of each, in order."""
-        found: dict[str, list[Entry]] = defaultdict(list)
+        found: Entries = defaultdict(list)
         with self.database.read() as connection:
             for ids in _chunks(list(revisions)):
                 statement = (

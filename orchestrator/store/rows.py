@@ -19,6 +19,7 @@ from orchestrator.model.values import Value, parse_parameters, to_parameters
 DEFAULT_PROJECT: Final = "default"
 DEFAULT_LOCATION: Final = "local"
 DEFAULT_EXECUTOR: Final = "default"
+MAX_NAME: Final = 512  # characters of a parameter's name; the column's width
 
 
 class Method(StrEnum):

@@ -1,4 +1,4 @@
-"""Executions as the store takes them, made with only what a test is about. Progress is opaque to the store: any text."""
+"""Executions as the store takes them, made with what a test is about. Progress may be any text: it does not look."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

@@ -118,7 +118,7 @@ def test_threads_that_open_a_new_database_at_the_same_time_make_one_schema(empty
 
 
 def test_a_database_without_a_schema_is_refused_with_the_remedy(empty):
-    with pytest.raises(SchemaOutdated, match="empty.*orchestrator db upgrade"):
+    with pytest.raises(SchemaOutdated, match=r"empty.*orchestrator db upgrade"):
         empty.check_schema()
 
 
@@ -141,7 +141,7 @@ def test_migrations_can_be_undone(database):
 
 
 def test_a_file_that_cannot_be_opened_is_said_to_be_unreachable():
-    with pytest.raises(Unreachable, match="the database at sqlite:////nowhere/test.db"):
+    with pytest.raises(Unreachable, match="the database at sqlite:////nowhere/test"):
         Database("sqlite:////nowhere/test.db").schema_version()
 
 

@@ -4,6 +4,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from stored import (
 )
 
 from orchestrator.errors import ExecutionNotFound
-from orchestrator.model.history import Entry, EntryKind, ErrorInfo, Outcome
+from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
 from orchestrator.store.executions import LEASE_S, ExecutionStore
@@ -132,7 +133,7 @@ def test_of_workers_that_claim_at_the_same_time_one_wins(database, store):
     for _ in range(10):
         (key,) = start(database)
 
-        claimed = at_once(*(lambda name=name: store.claim(key, worker=f"worker {name}") for name in range(THREADS)))
+        claimed = at_once(*(partial(store.claim, key, worker=f"worker {number}") for number in range(THREADS)))
 
         (winner,) = filter(None, claimed)
         assert live_rows(database, key.execution_id)[0].worker == winner.worker
@@ -141,7 +142,7 @@ def test_of_workers_that_claim_at_the_same_time_one_wins(database, store):
 def test_two_start_tasks_claimed_at_the_same_time_start_the_execution_together(database, store):
     first, second = start(database, ready=(1, 2))
 
-    claims = at_once(lambda: store.claim(first, worker="a"), lambda: store.claim(second, worker="b"))
+    claims = at_once(partial(store.claim, first, worker="a"), partial(store.claim, second, worker="b"))
 
     assert [claimed.execution.state for claimed in claims] == [ExecutionState.PROCESSING] * 2
 
@@ -263,7 +264,7 @@ def test_history_has_no_gaps_however_many_commit_at_the_same_time(database, stor
             claimed, refusals = replace(claimed, execution=store.read(key.execution_id)[0]), refusals + 1
         return refusals
 
-    at_once(*(lambda key=key: finish(key) for key in keys))
+    at_once(*(partial(finish, key) for key in keys))
 
     with database.read() as connection:
         revisions = connection.execute(sa.select(history.c.revision).order_by("revision")).scalars().all()
@@ -380,7 +381,7 @@ def test_of_commits_on_one_revision_at_the_same_time_one_is_written_and_the_othe
         keys = start(database, ready=range(1, THREADS + 1))
         claims = [store.claim(key, worker="me") for key in keys]
 
-        told = at_once(*(lambda claimed=claimed: store.commit(make_commit(claimed)) for claimed in claims))
+        told = at_once(*(partial(store.commit, make_commit(claimed)) for claimed in claims))
 
         assert count(told) == {(): 1, Refusal.STALE: THREADS - 1}
         assert store.read(keys[0].execution_id)[0].revision == 1
@@ -396,7 +397,7 @@ def test_of_children_that_end_at_the_same_time_exactly_one_fires_the_join(databa
         children = start_children(database, parent, number_of_children=THREADS)
         claims = [store.claim(key, worker="me") for key in children]
 
-        told = at_once(*(lambda claimed=claimed: store.commit(make_end(claimed)) for claimed in claims))
+        told = at_once(*(partial(store.commit, make_end(claimed)) for claimed in claims))
 
         join = Fired(key=replace(parent, round=1), task_type="Noop", executor="default")
         assert count(told) == {(): THREADS - 1, (join,): 1}

@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from celery import Celery, chord, states
 from celery.app.backends import by_url
 from celery.app.task import Context
-from celery.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError, TimeoutError
+from celery.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
+from celery.utils.functional import regen
 from celery.utils.imports import symbol_by_name
 
 from orchestrator.errors import TaskError
@@ -291,7 +293,7 @@ def test_a_pickled_row_is_refused_and_not_executed(app, backend, database, tmp_p
     with database.begin() as connection:
         connection.execute(sa.insert(celery_results).values(task_id="a", status="SUCCESS", meta=bad))
 
-    with pytest.raises(Exception, match="JSON|Expecting"):
+    with pytest.raises(Exception, match="Expecting"):
         backend.get_task_meta("a")
 
     assert not made.exists()
@@ -329,9 +331,9 @@ def test_waiting_ends_when_the_result_is_there(backend):
 
 @pytest.mark.parametrize("timeout", [0, 0.02])
 def test_waiting_gives_up_at_its_time(app, backend, timeout):
-    with pytest.raises(TimeoutError):
+    with pytest.raises(CeleryTimeoutError):
         app.AsyncResult("a").get(timeout=timeout)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(CeleryTimeoutError):
         list(backend.get_many(["a"], timeout=timeout))
 
 
@@ -579,6 +581,15 @@ def test_a_header_with_groups_keeps_its_shape(app, backend, published):
     assert [results for _, results in published] == [[0, [1, 2]]]
 
 
+def test_a_generated_header_is_not_run_to_its_end_before_it_is_published(app, backend):
+    made = []
+    results = regen(made.append(number) or AsyncResult(str(number), app=app) for number in range(3))
+
+    backend.apply_chord(("g", results), make_body(app))
+
+    assert made == []
+
+
 def test_a_header_task_can_add_another(app, backend, published):
     body = make_body(app)
     open_chord(backend, body, size=1)
@@ -648,7 +659,7 @@ def test_cleanup_gives_parts_without_a_chord_an_age(app, backend, database):
     assert count(database, celery_chord_parts) == 0
 
 
-# -- our ids: executions -------------------------------------------------------------------------------------------------
+# -- our ids: executions ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -708,7 +719,7 @@ def test_executions_and_plain_tasks_are_read_together(backend, database):
     assert {task_id: meta["result"] for task_id, meta in found.items()} == {execution_id: {"number": 2**53 + 1}, "a": 1}
 
 
-# -- our ids: attempts ---------------------------------------------------------------------------------------------------
+# -- our ids: attempts -----------------------------------------------------------------------------------------------
 
 
 def test_an_attempt_that_nobody_has_claimed_is_pending(backend, database):
@@ -837,7 +848,9 @@ def test_a_published_round_of_sub_executions_leaves_no_row(app, database):
     header = [app.signature("total", args=([],), task_id=f"{uuid.uuid4()}.1.1") for _ in range(3)]
     before = everything(database)
 
-    published = chord(header, app.signature("total", immutable=True, args=([],)), app=app, task_id=join_id).apply_async()
+    published = chord(
+        header, app.signature("total", immutable=True, args=([],)), app=app, task_id=join_id
+    ).apply_async()
 
     assert (published.id, published.parent.id) == (join_id, join_id)
     assert everything(database) == before

@@ -1,5 +1,7 @@
 """What publishing promises: one version for one content, one published version an integration."""
 
+from functools import partial
+
 import pytest
 import sqlalchemy as sa
 from stored import PLACE, at_once, make_document, make_version, publish, rows_of
@@ -108,7 +110,7 @@ def test_a_trigger_is_stored_once_a_version(database):
 
 def test_the_same_definition_published_by_many_at_the_same_time_is_one_version(database):
     for name in ("a", "b", "c"):
-        ids = at_once(*(lambda name=name: publish(database, name) for _ in range(6)))
+        ids = at_once(*[partial(publish, database, name)] * 6)
 
         assert len(set(ids)) == 1
 
@@ -118,7 +120,7 @@ def test_the_same_definition_published_by_many_at_the_same_time_is_one_version(d
 def test_of_definitions_published_at_the_same_time_one_is_the_published_one(database, store):
     """New ones at first, then known ones, which need no new row."""
     for _ in range(5):
-        at_once(*(lambda number=number: publish(database, description=str(number)) for number in range(6)))
+        at_once(*(partial(publish, database, description=str(number)) for number in range(6)))
 
         found = states(database)
         assert len(found) == 6

@@ -1,11 +1,14 @@
-"""A user's app with ordinary Celery tasks, on our result backend: what the worker process of the tests loads."""
+"""A user's app with ordinary Celery tasks, on our result backend: what the worker process of the tests loads.
+
+``shared=False``: the tests import this once for each database, and a task would go to every app there is.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from celery import Celery, Task, chain, chord, group, signals
+from celery import Celery, Task, chord, signals
 
 app = Celery("canvas_app")
 app.conf.update(
@@ -25,42 +28,39 @@ def use_the_backend_before_forking(**_: Any) -> None:
     app.backend.get_state("nothing")
 
 
-@app.task
+@app.task(shared=False)
 def add(x: int, y: int) -> int:
     return x + y
 
 
-@app.task
+@app.task(shared=False)
 def total(numbers: Any) -> int:
     return sum(total.run(each) if isinstance(each, list) else each for each in numbers)
 
 
-@app.task
+@app.task(shared=False)
 def shape(results: Any) -> Any:
     return results
 
 
-@app.task
+@app.task(shared=False)
 def fail(reason: str) -> None:
     raise ValueError(reason)
 
 
-@app.task
+@app.task(shared=False)
 def note(failed_id: str) -> str:
     return failed_id
 
 
-@app.task(bind=True)
+@app.task(bind=True, shared=False)
 def widen(self: Task[..., Any]) -> int:
     """A header task that adds another one to its chord."""
     self.add_to_chord(add.s(100, 0))
     return 1
 
 
-@app.task(bind=True)
+@app.task(bind=True, shared=False)
 def become(self: Task[..., Any]) -> Any:
     """A header task that puts a chord in its own place."""
     raise self.replace(chord([add.s(1, 1), add.s(2, 2)], total.s()))
-
-
-__all__ = ["add", "app", "become", "chain", "chord", "fail", "group", "note", "shape", "total", "widen"]
