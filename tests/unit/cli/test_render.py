@@ -4,11 +4,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from orchestrator.cli.render import PlainLog, clean, rows, to_line, to_outcome, to_table, to_tabs, to_tree
 from orchestrator.model.execution import AttemptView, Execution, TaskView
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import from_python
-from orchestrator.render import PlainLog, clean, rows, to_line, to_outcome, to_table, to_tabs, to_tree
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -1,0 +1,52 @@
+"""Arguments that several commands take, and the settings that they amount to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from orchestrator.cli.app import say
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
+_EXECUTOR_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # as for executorId in a definition: it names a queue
+
+
+def _checked_executor(name: str) -> str:
+    if not _EXECUTOR_ID.fullmatch(name):
+        raise typer.BadParameter("1 to 200 letters, digits, '_', '.' and '-'")
+    return name
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A definition, JSON or YAML.", show_default=False)]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", metavar="DIR", help="Folder of the database and everything local; ORCHESTRATOR_HOME."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="MODULE", help="Module that registers task types; may be repeated."),
+]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the integration, if not the file's own.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, all else on stderr.")]
+Executor = Annotated[
+    str, typer.Option("--executor", metavar="NAME", callback=_checked_executor, help="A named pool of workers.")
+]
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", metavar="N", min=1, help="Processes of one worker; 4 if nothing says so.")
+]
+
+
+def read_settings(home: Path | None = None, include: Iterable[str] | None = None, **more: object) -> Settings:
+    """The environment's settings, and over them what the command line names."""
+    from orchestrator.settings import Settings, unknown_variables
+
+    for variable in unknown_variables():
+        say(f"warning: no setting reads {variable}; is it misspelt?")
+    given = {"home": home, "include": tuple(include or ()) or None, **more}
+    return Settings(**{key: value for key, value in given.items() if value is not None})

@@ -1,0 +1,116 @@
+"""Commands that run the system and look after it: worker, flower, doctor, db upgrade."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.app import EXIT_PROBLEM, app, say
+from orchestrator.cli.arguments import Concurrency, Executor, Home, Include, read_settings
+from orchestrator.errors import SchemaOutdated, SettingsError
+
+if TYPE_CHECKING:
+    from orchestrator.runtime.doctor import Finding
+    from orchestrator.settings import Settings
+
+database_commands = typer.Typer(no_args_is_help=True, help="Look after the database.")
+app.add_typer(database_commands, name="db")
+
+
+@app.command()
+def worker(
+    executor: Executor = "default",
+    concurrency: Concurrency = None,
+    include: Include = None,
+    home: Home = None,
+    log_level: Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="As Celery has them.")] = "INFO",
+) -> None:
+    """Work for an executor until told to stop. Needs a configured broker."""
+    from orchestrator.runtime.worker import run_worker
+
+    settings = read_settings(home, include, concurrency=concurrency)
+    os.environ.update(settings.to_environment())  # Celery loads the app by itself, and that reads the environment
+    run_worker(executor, concurrency=settings.concurrency, log_level=log_level)
+
+
+@app.command()
+def doctor(include: Include = None, home: Home = None) -> None:
+    """Say what is reachable, what is not and what to do. Exit code 0 if nothing is broken, else 1."""
+    from orchestrator.runtime.app import make_app
+    from orchestrator.runtime.doctor import examine
+
+    settings = read_settings(home, include)
+    findings = examine(
+        settings,
+        app=None if settings.is_embedded else make_app(settings),
+        schema_check=lambda: _schema_problem(settings),
+        task_type_count=_count_task_types(settings),
+    )
+    for finding in findings:
+        _print_finding(finding)
+    raise typer.Exit(EXIT_PROBLEM if any(finding.ok is False for finding in findings) else 0)
+
+
+def _schema_problem(settings: Settings) -> str | None:
+    from orchestrator.store.database import Database
+
+    database = Database(settings.resolved_database_url)
+    try:
+        database.check_schema()
+    except SchemaOutdated as error:
+        return f"is {error.found}, this version needs {error.expected}"
+    finally:
+        database.close()
+    return None
+
+
+def _count_task_types(settings: Settings) -> int:
+    """How many task types there are; none if a module of ``include`` cannot be imported."""
+    from orchestrator.runtime.app import load_task_types
+
+    try:
+        return sum(1 for _ in load_task_types(settings.include))
+    except SettingsError as error:
+        say(f"error: {error}")  # and go on: this is the command that looks at everything
+        return 0
+
+
+def _print_finding(finding: Finding) -> None:
+    word, colour = {True: ("ok", "green"), None: ("warning", "yellow"), False: ("broken", "red")}[finding.ok]
+    typer.echo(f"{typer.style(f'{word:8}', fg=colour)} {finding.name}: {finding.message}")
+    if finding.remedy:
+        typer.echo(f"{'':8} -> {finding.remedy}")
+
+
+@database_commands.command()
+def upgrade(home: Home = None) -> None:
+    """Bring the database's schema to this version; safe at any time."""
+    from orchestrator.settings import masked_url
+    from orchestrator.store.database import Database
+
+    url = read_settings(home).resolved_database_url
+    database = Database(url)
+    try:
+        database.upgrade()
+        typer.echo(f"{masked_url(url)}: schema is {database.schema_version()}")
+    finally:
+        database.close()
+
+
+@app.command()
+def flower(
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=1, max=65535, help="Where it listens.")] = 5555,
+    address: Annotated[str, typer.Option("--address", metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
+) -> None:
+    """Run Flower for the configured broker, behind a login; one is made up and shown if none is configured."""
+    from orchestrator.runtime.flower import USER, flower_command
+
+    command = flower_command(read_settings(), port=port, address=address)
+    say(f"Flower: http://{address}:{port}")
+    if command.generated_password:
+        say(f"user {USER}, password {command.generated_password} (made up for this run)")
+    sys.stderr.flush()
+    os.execve(command.arguments[0], command.arguments, command.environment)  # noqa: S606 - Flower gets our signals
