@@ -10,7 +10,7 @@ def edge(following):
     return {"taskId": str(number), **({"condition": condition} if condition else {})}
 
 
-def task(number, task_type="test.nothing", *, next=(), takes=None, **more):  # noqa: A002 - what follows it
+def task(number, task_type="tests.nothing", *, next=(), takes=None, **more):  # noqa: A002 - what follows it
     """One task config. ``takes`` are its parameters as plain Python data."""
     return {
         "taskId": str(number),

@@ -24,11 +24,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator.model.values import INT64_MAX
+
 JOIN_TASK: Final = "orchestrator.join"
 QUEUE_PREFIX: Final = "executor."
 
 _CELERY_ID: Final = re.compile(
-    r"(?P<execution>[A-Za-z0-9-]{1,36})\.(?P<number>\d+)\.(?P<attempt>\d+)(?:\.(?P<round>\d+))?"
+    r"(?P<execution>[A-Za-z0-9-]{1,36})\.(?P<number>0|[1-9][0-9]{0,18})\.(?P<attempt>0|[1-9][0-9]{0,18})"
+    r"(?:\.(?P<round>[1-9][0-9]{0,18}))?"
 )
 _EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
 
@@ -79,11 +82,12 @@ def to_celery_id(execution_id: str, number: int, attempt: int, round: int = 0) -
 
 
 def parse_celery_id(celery_id: str) -> tuple[str, int, int, int] | None:
-    """The inverse of ``to_celery_id``; None if the id is not of this form."""
+    """The inverse of ``to_celery_id``; None if it would not write this id, or a database could not keep its numbers."""
     match = _CELERY_ID.fullmatch(celery_id)
     if match is None:
         return None
-    return match["execution"], int(match["number"]), int(match["attempt"]), int(match["round"] or 0)
+    number, attempt, phase = int(match["number"]), int(match["attempt"]), int(match["round"] or 0)
+    return None if max(number, attempt, phase) > INT64_MAX else (match["execution"], number, attempt, phase)
 
 
 def is_execution_id(text: str) -> bool:

@@ -8,8 +8,9 @@ Everything that happens to an execution is an event. The rules:
 * WHEN_ANY_SUCCEED         the first true edge makes it ready, once; all decided and none true: SKIPPED
 * WHEN_ALL_..._CONDITIONS  all edges that lead here are decided and all are true: ready; else SKIPPED
 * A SKIPPED task is over, so skipping runs on through the graph within the same decision.
-* A failure that is FATAL stops the execution: nothing becomes ready any more, what waits is SKIPPED, and the execution
-  is FAILED once nothing of it runs.
+* A failure that is FATAL stops the execution: nothing becomes ready any more, what waits is SKIPPED, what is held or
+  suspended is CANCELLED (then or as soon as it gets there), and the execution is FAILED once nothing of it runs. What
+  stopped it first counts: a later FATAL changes neither the outcome nor the error.
 * An execution is over when no task is ready, running, held or suspended. It FAILED if a leaf FAILED, or if something
   FAILED and no leaf SUCCEEDed. So an execution in which nothing failed has SUCCEEDED, even where conditions skipped
   every leaf: a rejected approval is an answer, not an error.
@@ -22,11 +23,13 @@ handed in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, assert_never
 
 from orchestrator.engine.plan import TRIGGER, Edge, Plan
 from orchestrator.engine.progress import Progress, TaskStatus
+from orchestrator.errors import InvalidValue
 from orchestrator.model.conditions import parse_condition
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.integration import ForkPolicy, JoinStrategy, TaskConfig
@@ -39,7 +42,7 @@ from orchestrator.model.states import (
     next_execution_state,
     next_task_state,
 )
-from orchestrator.model.values import DataType, Value, from_python
+from orchestrator.model.values import DataType, Value
 
 ERROR_INFO: Final = "`ErrorInfo`"
 ERROR_MESSAGE: Final = "ErrorMessage"  # a variable of this name, if declared, takes the message of a failed task
@@ -182,8 +185,7 @@ def decide(
             draft.fail(event)
         case Suspended(number=number, outputs=outputs):
             draft.set_parameters(outputs)
-            draft.begin(number)
-            draft.move(number, TaskEvent.SUSPENDED)
+            draft.suspend(number)
         case ChildrenStarted(number=number):
             draft.begin(number)
         case Stopped(number=number, was_running=was_running):
@@ -197,7 +199,7 @@ class _Draft:
     """The working copy that one decision is made on."""
 
     def __init__(self, plan: Plan, progress: Progress, parameters: Mapping[str, Value], *, is_sync: bool) -> None:
-        self.plan, self.before, self.is_sync = plan, progress, is_sync
+        self.plan, self.is_sync = plan, is_sync
         self.state = progress.state
         self.tasks = dict(progress.tasks)
         self.edges = dict(progress.edges)
@@ -256,6 +258,16 @@ class _Draft:
         self.move(number, TaskEvent.SKIPPED)
         self.over.append((number, False))
 
+    def cancel(self, number: int) -> None:
+        self.move(number, TaskEvent.CANCELLED)
+        self.over.append((number, False))
+
+    def suspend(self, number: int) -> None:
+        self.begin(number)
+        self.move(number, TaskEvent.SUSPENDED)
+        if self.stopping is not None:  # nobody would lift it: an execution that is stopping does not wait
+            self.cancel(number)
+
     # -- failures --------------------------------------------------------------------------------------------------
 
     def fail(self, event: Failed) -> None:
@@ -268,8 +280,9 @@ class _Draft:
                 return
             case RetryStrategy.FATAL:
                 self.finish(number, TaskEvent.FAILED_FATALLY, passes=False)
-                self.error = error
-                self.stop(ExecutionState.FAILED)
+                if self.stopping is None:
+                    self.error = error
+                    self.stop(ExecutionState.FAILED)
                 return
             case RetryStrategy.NONE | RetryStrategy.RESTART_INTEGRATION_WITH_BACKOFF:
                 pass
@@ -284,10 +297,12 @@ class _Draft:
 
     def _tell_of(self, error: ErrorInfo) -> None:
         """The parameters in which conditions and later tasks see the failure."""
-        told = {ERROR_INFO: from_python({"message": error.message, "code": error.code}, ERROR_INFO)}
+        told = {ERROR_INFO: Value(DataType.JSON, {"message": error.message, "code": error.code})}
         if ERROR_MESSAGE in self.plan.parameters:
             told[ERROR_MESSAGE] = Value(DataType.STRING, error.message)
-        self.set_parameters(self.plan.typed(told))
+        for key, value in told.items():
+            with suppress(InvalidValue):  # declared as a type that cannot hold it: the failure counts all the same
+                self.set_parameters(self.plan.typed({key: value}))
 
     def stop(self, outcome: ExecutionState) -> None:
         """Nothing becomes ready any more; what only waits is over now, what runs is left to end."""
@@ -299,13 +314,13 @@ class _Draft:
             if status.state is TaskState.PENDING_EXECUTION:
                 self.skip(number)
             elif status.state in (TaskState.RETRY_ON_HOLD, TaskState.SUSPENDED):
-                self.move(number, TaskEvent.CANCELLED)
+                self.cancel(number)
 
     def stop_task(self, number: int, *, was_running: bool) -> None:
         if not was_running and self.tasks[number].state is TaskState.PENDING_EXECUTION:
             self.skip(number)
         elif self.tasks[number].state is TaskState.RETRY_ON_HOLD:
-            self.move(number, TaskEvent.CANCELLED)
+            self.cancel(number)
         else:
             self.finish(number, TaskEvent.CANCELLED, passes=False)
 
@@ -413,12 +428,10 @@ def _is_due(join: JoinStrategy, *, fan_in: int, arrived: int, true: int) -> bool
 
 
 def _policy_for(config: TaskConfig, parameters: Mapping[str, Value], *, is_sync: bool) -> FailurePolicy:
-    """Conditional policies in order, then their default; else the policy of the mode; else NONE."""
-    conditional = config.conditional_failure_policies
-    if conditional is not None:
-        for policy in conditional.policies:
-            if parse_condition(policy.condition).holds(parameters):
-                return policy
-        if conditional.default is not None:
-            return conditional.default
-    return (config.sync_failure_policy if is_sync else config.failure_policy) or _NO_POLICY
+    """The first whose condition holds of: conditional policies, their default, the policy of the mode; else NONE."""
+    ahead: list[FailurePolicy | None] = []
+    if config.conditional_failure_policies is not None:
+        ahead += [*config.conditional_failure_policies.policies, config.conditional_failure_policies.default]
+    ahead.append(config.sync_failure_policy if is_sync else config.failure_policy)
+    found = (each for each in ahead if each is not None and parse_condition(each.condition).holds(parameters))
+    return next(found, _NO_POLICY)

@@ -4,8 +4,9 @@
 whole state of an execution is one small column that is read and compared-and-set in one row.
 
 Packed form: ``<letters>|<edges>|<attempts>|<rest>``. Letters are in the order of ``plan.numbers``, edges (``1`` true,
-``0`` false, ``?`` open) in that of ``plan.edges``; ``attempts`` has ``number:attempt`` where it is not 0 or 1; ``rest``
-is JSON for what is rarely there (the error that counts, the outcome that is being stopped for).
+``0`` false, ``?`` open) in that of ``plan.edges``; ``attempts`` has ``number:attempt`` where the letter does not say it
+(0 for a task that was never ready, else 1); ``rest`` is JSON for what is rarely there (the error that counts, the
+outcome that is being stopped for). The same progress is always the same text.
 
 What must not happen: a plan that numbers its tasks otherwise than the one that packed. An execution keeps its version.
 """
@@ -96,15 +97,16 @@ _STATUSES: Final = {
 
 def pack(plan: Plan, progress: Progress) -> str:
     """Write progress as a short text."""
-    tasks = progress.tasks
-    letters = "".join(
-        _LETTERS[status.state, status.is_ready, status.is_ignored]
-        for status in (tasks.get(number, UNTOUCHED) for number in plan.numbers)
-    )
+    statuses = [progress.tasks.get(number, UNTOUCHED) for number in plan.numbers]
+    letters = "".join([_LETTERS[each.state, each.is_ready, each.is_ignored] for each in statuses])
     edges = "".join(
         "?" if result is None else "01"[result] for result in map(progress.edges.get, range(len(plan.edges)))
     )
-    attempts = ",".join(f"{number}:{status.attempt}" for number, status in tasks.items() if status.attempt > 1)
+    attempts = ",".join(
+        f"{number}:{each.attempt}"
+        for number, letter, each in zip(plan.numbers, letters, statuses, strict=True)
+        if each.attempt != _STATUSES[letter].attempt
+    )
     rest: dict[str, Json] = {}
     if progress.stopping is not None:
         rest["stopping"] = progress.stopping.value

@@ -26,8 +26,9 @@ from orchestrator.runtime import file_broker
 from orchestrator.runtime.leash import die_with_parent
 from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.timer_step import timer_step
-from orchestrator.service.drive import Services, drive
+from orchestrator.service.drive import drive
 from orchestrator.service.plans import Plans
+from orchestrator.service.services import Services
 from orchestrator.settings import Settings, scheme_of
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore

@@ -9,7 +9,7 @@ from typing import Any, Final
 from celery import bootsteps
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.service.drive import Services
+from orchestrator.service.services import Services
 from orchestrator.service.timers import fire_due_timers
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def timer_step(services: Services) -> type[bootsteps.StartStopStep]:
     class Timers(bootsteps.StartStopStep):
         """Starts the thread once the pool is up, so that no connection of it is forked."""
 
-        requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's way to say it
+        requires = ("celery.worker.components:Pool",)
 
         def __init__(self, parent: Any, **options: Any) -> None:
             super().__init__(parent, **options)

@@ -93,7 +93,7 @@ class TreeReader:
             error=stored.error,
             snapshot_number=self._plans.snapshot_number(stored.version_id),
             tasks=tuple(_with_live(task, live.get(task.number)) for task in fold.tasks.values()),
-            snapshots=tuple(fold.snapshots),
+            snapshots=fold.taken(),
             children=children,
             parent_id=None if stored.parent is None else stored.parent.execution_id,
             parent_task=None if stored.parent is None else stored.parent.number,
@@ -111,6 +111,7 @@ class _Fold:
     tasks: dict[int, TaskView] = field(init=False)
     edges: dict[tuple[int, int], bool] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
+    latest: Entry | None = None  # the checkpoint whose snapshot is still to be built
     began: dict[int, datetime] = field(default_factory=dict)  # attempts that wait for sub-executions
 
     def __post_init__(self) -> None:
@@ -121,10 +122,13 @@ class _Fold:
 
     def add(self, entry: Entry) -> None:
         """Apply the next entry."""
+        if not entry.kind.ends_attempt:
+            self._build()  # before what happens now: it is no part of that snapshot
         self.revision += 1
         for number, state in entry.states.items():
             self.tasks[number] = replace(self.tasks[number], state=state)
-        self.parameters = {**self.parameters, **entry.parameters}
+        if entry.parameters:
+            self.parameters = {**self.parameters, **entry.parameters}
         self.edges.update(entry.edges)
         if entry.kind is EntryKind.CHILDREN_STARTED:
             self.began.setdefault(entry.task_number, entry.started_at)
@@ -139,10 +143,22 @@ class _Fold:
         )
         task = self.tasks[entry.task_number]
         self.tasks[entry.task_number] = replace(task, attempts=(*task.attempts, attempt))
-        if self.keep is Snapshots.LAST:
-            self.snapshots = [self._snapshot(entry)]
-        elif self.keep is Snapshots.ALL:
-            self.snapshots.append(self._snapshot(entry))
+        self.latest = entry
+        if self.keep is Snapshots.ALL:
+            self._build()
+
+    def taken(self) -> tuple[Snapshot, ...]:
+        """The snapshots to show."""
+        self._build()
+        return tuple(self.snapshots)
+
+    def _build(self) -> None:
+        """Build the latest snapshot if that is still to be done; each one costs as much as there are tasks."""
+        if self.keep is Snapshots.LAST and self.latest is not None:
+            self.snapshots.clear()
+        if self.keep is not Snapshots.NONE and self.latest is not None:
+            self.snapshots.append(self._snapshot(self.latest))
+        self.latest = None
 
     def _snapshot(self, entry: Entry) -> Snapshot:
         return Snapshot(

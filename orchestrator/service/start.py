@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping
 
-from orchestrator.engine.canvas import Chord, Message
+from orchestrator.engine.canvas import Message
 from orchestrator.engine.decide import Decision, Dispatch, Started, decide
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.plan import Plan
@@ -17,13 +16,6 @@ from orchestrator.model.values import DataType, Value
 from orchestrator.store.rows import Method, NewAttempt, NewExecution, ParentLink
 
 EXECUTION_MODE = "`ExecutionMode`"  # the system variable that conditions see: SYNC or ASYNC
-
-
-class Publisher(Protocol):
-    """Hands messages to the broker. Losing one loses time, never work: the rows say what is to be done."""
-
-    def publish(self, messages: Sequence[Message | Chord]) -> None:
-        """Send them all."""
 
 
 def with_system_variables(parameters: Mapping[str, Value], *, is_sync: bool) -> dict[str, Value]:

@@ -12,7 +12,7 @@ from orchestrator.engine.validate import check_integration
 from orchestrator.errors import UnknownParameter
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.values import Value, coerce, from_python
-from orchestrator.service.drive import Services
+from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
 from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_LOCATION, DEFAULT_PROJECT, Method
 

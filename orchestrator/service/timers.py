@@ -12,7 +12,7 @@ from typing import Final
 from orchestrator.engine.decide import Decision, RetryDue, decide
 from orchestrator.engine.progress import pack, unpack
 from orchestrator.model.history import Entry, EntryKind
-from orchestrator.service.drive import Services
+from orchestrator.service.services import Services
 from orchestrator.service.start import new_attempt, to_message, with_system_variables
 from orchestrator.store.rows import AttemptKey, Commit, Method, Refusal
 

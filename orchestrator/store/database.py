@@ -7,6 +7,8 @@ forgets the parent's.
 
 from __future__ import annotations
 
+import functools
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from orchestrator.errors import SchemaOutdated, Unreachable
 
 _BUSY_TIMEOUT_MS: Final = 30_000
 _CONNECT_TIMEOUT_S: Final = 5
+_PAUSE_S: Final = 1.0  # a connection that was not used for so long may be broken: the server had time to restart
 _READ_ONLY: Final = "orchestrator_read_only"
 
 
@@ -40,9 +43,17 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: committed at the end, rolled back on any exception."""
+    def begin(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed at the end, rolled back on any exception.
+
+        Args:
+            is_durable: False for a change that may be undone by a crash of the database server, within a second of its
+                commit and never without everything that was committed after it: PostgreSQL then does not wait for the
+                disk.
+        """
         with self._connect() as connection, connection.begin():
+            if not is_durable and not self.is_sqlite:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
 
     @contextmanager
@@ -118,7 +129,25 @@ def _engine(url: sa.URL) -> sa.Engine:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+    engine = sa.create_engine(url, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+    sa.event.listen(engine, "checkin", _note_use)
+    sa.event.listen(engine, "checkout", functools.partial(_look_after_pause, engine.dialect))
+    return engine
+
+
+def _note_use(connection: object, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+    record.info["used_at"] = time.monotonic()
+
+
+def _look_after_pause(dialect: sa.Dialect, connection: Any, record: Any, proxy: object) -> None:  # noqa: ARG001
+    """Replace a connection that broke while nobody used it. One in constant use is not asked: that is a round trip."""
+    if time.monotonic() - record.info.get("used_at", math.inf) < _PAUSE_S:
+        return
+    assert dialect.dbapi is not None, "the dialect of an engine has its driver"
+    try:
+        dialect.do_ping(connection)
+    except dialect.dbapi.Error as error:
+        raise sa.exc.DisconnectionError from error  # the pool opens another one
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature

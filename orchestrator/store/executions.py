@@ -109,7 +109,7 @@ _WAIT: Final = (
         lease_until=None,
         queued_at=now(),
     )
-    .returning(live_attempts.c.task_type, live_attempts.c.executor, live_attempts.c.attempt)
+    .returning(live_attempts.c.executor, live_attempts.c.attempt)
 )
 _ARRIVE: Final = (
     sa.update(live_attempts)
@@ -121,7 +121,7 @@ _ARRIVE: Final = (
         ),
         queued_at=now(),
     )
-    .returning(live_attempts.c.phase, live_attempts.c.task_type, live_attempts.c.executor)
+    .returning(live_attempts.c.phase, live_attempts.c.executor)
 )
 
 
@@ -151,7 +151,9 @@ class ExecutionStore:
             What to work on, or None: it was claimed before, is over, or is of another attempt or round. Drop the
             message then.
         """
-        with self.database.begin() as connection:
+        # Not durable: a claim that a crash of the database undoes leaves the attempt to be claimed again, and fences
+        # off the worker that had it. Whatever the attempt leads to is committed after it, and so not kept without it.
+        with self.database.begin(is_durable=False) as connection:
             taken = connection.execute(_CLAIM, _bind(key) | {"b_worker": worker}).one_or_none()
             if taken is None:
                 return None
@@ -421,7 +423,7 @@ def _wait(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
             key = AttemptKey(
                 execution_id=change.execution.id, number=wait.number, attempt=row.attempt, round=wait.round
             )
-            yield Fired(key=key, task_type=row.task_type, executor=row.executor)
+            yield Fired(key=key, executor=row.executor)
 
 
 def _arrive(connection: sa.Connection, parent: ParentLink | None) -> Iterable[Fired]:
@@ -431,4 +433,4 @@ def _arrive(connection: sa.Connection, parent: ParentLink | None) -> Iterable[Fi
     key = AttemptKey(execution_id=parent.execution_id, number=parent.number, attempt=parent.attempt, round=parent.round)
     row = connection.execute(_ARRIVE, _bind(key)).one_or_none()
     if row is not None and row.phase == Phase.JOIN:
-        yield Fired(key=key, task_type=row.task_type, executor=row.executor)
+        yield Fired(key=key, executor=row.executor)

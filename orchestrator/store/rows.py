@@ -139,7 +139,9 @@ class Wait:
     """A task that waits for a round of sub-executions. ``arrived`` of them are over already."""
 
     number: int
+    attempt: int
     round: int
+    executor: str
     children: int
     arrived: int
     first_position: int
@@ -182,7 +184,6 @@ class Fired:
     """A join that a commit has made due: the parent's, or the execution's own if no child is left to wait for."""
 
     key: AttemptKey
-    task_type: str
     executor: str
 
 

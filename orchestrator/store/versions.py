@@ -92,7 +92,7 @@ def _where(place: Mapping[str, str]) -> tuple[sa.ColumnElement[bool], ...]:
     return tuple(versions.c[column] == content for column, content in place.items())
 
 
-def _same(connection: sa.Connection, place: Mapping[str, str], digest: str) -> sa.Row[Any] | None:
+def _same(connection: sa.Connection, place: Mapping[str, str], digest: str) -> sa.Row[Any, Any] | None:
     return connection.execute(
         sa.select(versions.c.id, versions.c.state).where(*_where(place), versions.c.digest == digest)
     ).one_or_none()

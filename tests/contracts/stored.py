@@ -96,7 +96,14 @@ def make_end(claimed, **more):
 
 def make_wait(number=1, *, children, arrived=0, round=1, first_position=0, carry=None):  # noqa: A002
     return Wait(
-        number=number, round=round, children=children, arrived=arrived, first_position=first_position, carry=carry
+        number=number,
+        attempt=1,
+        round=round,
+        executor="default",
+        children=children,
+        arrived=arrived,
+        first_position=first_position,
+        carry=carry,
     )
 
 

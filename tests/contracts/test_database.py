@@ -16,8 +16,9 @@ from services import postgres_url
 from stored import at_once, rows_of
 
 from orchestrator.errors import SchemaOutdated, Unreachable
+from orchestrator.store import database as stored_in
 from orchestrator.store.database import Database, _alembic_config
-from orchestrator.store.tables import metadata, versions
+from orchestrator.store.tables import celery_results, metadata, versions
 
 UPGRADE = """
 import sys
@@ -191,3 +192,30 @@ def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path):
             database.upgrade()
             database.check_schema()
         ended.join()
+
+
+@pytest.mark.services
+def test_a_connection_that_broke_while_nobody_used_it_is_replaced(monkeypatch):
+    """As after a restart of the server."""
+    monkeypatch.setattr(stored_in, "_PAUSE_S", 0.0)
+    with postgres_url() as url, closing(Database(url)) as database, closing(Database(url)) as other:
+        with database.read() as connection:
+            pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with other.read() as connection:
+            ended = connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid}).scalar_one()
+
+        with database.read() as connection:
+            assert ended
+            assert connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one() != pid
+
+
+def test_a_transaction_need_not_wait_for_the_disk(database):
+    with database.begin(is_durable=False) as connection:
+        connection.execute(sa.insert(celery_results).values(task_id="a", status="SUCCESS", meta="{}"))
+        if not database.is_sqlite:
+            assert connection.execute(sa.text("SHOW synchronous_commit")).scalar_one() == "off"
+
+    with database.begin() as connection:
+        assert connection.execute(sa.select(celery_results.c.task_id)).scalar_one() == "a"
+        if not database.is_sqlite:
+            assert connection.execute(sa.text("SHOW synchronous_commit")).scalar_one() == "on"

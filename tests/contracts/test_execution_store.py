@@ -399,7 +399,7 @@ def test_of_children_that_end_at_the_same_time_exactly_one_fires_the_join(databa
 
         told = at_once(*(partial(store.commit, make_end(claimed)) for claimed in claims))
 
-        join = Fired(key=replace(parent, round=1), task_type="Noop", executor="default")
+        join = Fired(key=replace(parent, round=1), executor="default")
         assert count(told) == {(): THREADS - 1, (join,): 1}
         assert store.claim(join.key, worker="me") is not None
 

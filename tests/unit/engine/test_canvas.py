@@ -81,7 +81,7 @@ digits = st.text("0123456789", min_size=1, max_size=25)
 )
 @example(celery_id="e-1.07.2")
 @example(celery_id="e-1.7.2.0")
-@example(celery_id="e-1.٧.2")
+@example(celery_id="e-1.\u0667.2")
 @settings(max_examples=300, deadline=None)
 def test_an_id_that_is_read_is_the_id_that_would_be_written(celery_id):
     """Else two Celery ids would stand for one attempt, and a foreign id for one of ours."""
@@ -118,6 +118,6 @@ def test_letters_digits_and_hyphens_are_an_execution_id(text):
     assert is_execution_id(text)
 
 
-@pytest.mark.parametrize("text", ["", "x" * 37, "a.b", "a b", "a\n", "é", "٧", "a_b"])
+@pytest.mark.parametrize("text", ["", "x" * 37, "a.b", "a b", "a\n", "é", "\u0667", "a_b"])
 def test_anything_else_is_no_execution_id(text):
     assert not is_execution_id(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from orchestrator.engine.decide import (
     decide,
 )
 from orchestrator.engine.plan import make_plan
-from orchestrator.engine.progress import Progress, pack
+from orchestrator.engine.progress import Progress
 from orchestrator.errors import IllegalArrow
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.integration import ForkPolicy, IntegrationParameter, JoinStrategy, TaskConfig
@@ -299,15 +300,25 @@ def test_skipping_runs_on_through_the_graph_within_one_decision():
     assert run.state is ExecutionState.SUCCEEDED
 
 
-def test_two_edges_between_the_same_tasks_count_twice():
-    tasks = make_task(1, next=((2, NEVER), 2)), make_task(2, join=ALL_TRUE)
-    both, one = Run(make_task(1, next=(2, 2)), tasks[1]), Run(*tasks)
+@pytest.mark.parametrize("join", JoinStrategy)
+@pytest.mark.parametrize(("condition", "expected"), [("", [2]), (NEVER, [])])
+def test_with_one_parent_all_joins_are_the_same(join, condition, expected):
+    run = Run(make_task(1, next=((2, condition),)), make_task(2, join=join))
 
-    decisions = both.succeed(1), one.succeed(1)
+    run.succeed(1)
 
-    assert both.ready == [2]
-    assert one.tasks[2] is SKIPPED
-    assert [decision.edges for decision in decisions] == [{(1, 2): True}] * 2
+    assert run.ready == expected
+
+
+@pytest.mark.parametrize(("conditions", "expected"), [(("", ""), [2]), (("", NEVER), []), ((NEVER, ""), [])])
+def test_two_edges_between_the_same_tasks_count_twice_and_show_as_one(conditions, expected):
+    edges = [(2, condition) for condition in conditions]
+    run = Run(make_task(1, next=edges), make_task(2, join=ALL_TRUE))
+
+    decision = run.succeed(1)
+
+    assert run.ready == expected
+    assert decision.edges == {(1, 2): True}
 
 
 # -- forks ---------------------------------------------------------------------------------------------------------
@@ -789,21 +800,29 @@ def test_an_execution_fails_if_a_leaf_failed(row):
     assert run.state is ExecutionState(expected)
 
 
-@pytest.mark.parametrize(("leaf", "expected"), [(SUCCEED, ExecutionState.SUCCEEDED), (SKIPPED, ExecutionState.FAILED)])
+@pytest.mark.parametrize(
+    ("leaf", "expected"),
+    [
+        ("succeed", ExecutionState.SUCCEEDED),
+        ("ignore", ExecutionState.SUCCEEDED),
+        ("skip", ExecutionState.FAILED),
+    ],
+)
 def test_an_execution_in_which_something_failed_needs_a_leaf_that_succeeded(leaf, expected):
     run = Run(
         make_task(1, next=(3,)),
-        make_task(2, next=((4, "" if leaf is SUCCEED else NEVER),)),
+        make_task(2, next=((4, NEVER if leaf == "skip" else ""),)),
         make_task(3),
-        make_task(4),
+        make_task(4, failure_policy=IGNORE),
     )
     run.fail(1)
 
     run.succeed(2)
-    if leaf is SUCCEED:
+    if leaf == "succeed":
         run.succeed(4)
+    elif leaf == "ignore":
+        run.fail(4)
 
-    assert run.tasks[4] is leaf
     assert run.state is expected
 
 
@@ -883,6 +902,26 @@ def test_what_a_task_put_out_after_a_fatal_failure_is_kept_and_starts_nothing():
     assert decision.parameters == {"x": Value(DataType.INT, 1)}
     assert decision.dispatch == ()
     assert run.tasks == {1: SUCCEED, 2: SKIPPED, 9: FATALLY}
+
+
+def test_nothing_becomes_ready_in_an_execution_that_is_being_stopped():
+    run = Run(make_task(1, next=(2,)), make_task(2, next=(3,)), make_task(3, join=ANY))
+    run.progress = replace(run.progress, stopping=ExecutionState.CANCELLED)
+
+    decision = run.succeed(1)
+
+    assert decision.states == {1: SUCCEED, 2: SKIPPED, 3: SKIPPED}
+    assert decision.dispatch == ()
+    assert run.state is ExecutionState.CANCELLED
+
+
+def test_what_waits_in_an_execution_that_is_being_stopped_is_skipped_without_waiting_for_its_other_parents():
+    run = Run(make_task(1, next=(3,)), make_task(2, next=(3,)), make_task(3))
+    run.progress = replace(run.progress, stopping=ExecutionState.CANCELLED)
+
+    decision = run.succeed(1)
+
+    assert decision.states == {1: SUCCEED, 3: SKIPPED}
 
 
 # -- late events ---------------------------------------------------------------------------------------------------
@@ -982,9 +1021,9 @@ def test_a_late_success_does_not_revive_a_failed_execution():
 def test_a_decision_leaves_what_it_was_given_untouched():
     run = Run(make_task(1, next=(2,), failure_policy=IGNORE), make_task(2), declared=[make_parameter(ERROR_MESSAGE)])
     before, parameters = run.progress, {"x": Value(DataType.INT, 1)}
-    packed = pack(run.plan, before)
+    copied = deepcopy(before)
 
     decide(run.plan, before, Failed(number=1, attempt=1, error=BROKEN), parameters=parameters)
 
-    assert pack(run.plan, before) == packed
+    assert before == copied
     assert parameters == {"x": Value(DataType.INT, 1)}

@@ -120,3 +120,7 @@ def test_a_code_keeps_being_a_number_or_a_name(code):
 @pytest.mark.parametrize("kind", EntryKind)
 def test_an_entry_can_be_of_every_kind(kind):
     assert Entry.from_json(make_entry(kind=kind).to_json()).kind is kind
+
+
+def test_an_attempt_goes_on_while_it_waits_for_children_and_a_due_retry_ends_none():
+    assert {kind for kind in EntryKind if not kind.ends_attempt} == {EntryKind.CHILDREN_STARTED, EntryKind.RETRY_DUE}

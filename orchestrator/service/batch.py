@@ -1,0 +1,190 @@
+"""A batch: results of one claimed execution that are decided and not written yet, and what writing them takes.
+
+It stands on what the database said, takes results one by one, and turns into one ``Commit``. If somebody else moved
+the execution on in the meantime, ``rebase`` decides its results again on what is there now. What this worker holds and
+what no longer fits is noted as late; a light task that ran ahead of the commit and is not ready any more, or ready in
+somebody else's hands, never began.
+
+Knows no database and runs no code: ``drive`` does the first, ``perform`` the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from orchestrator.engine.decide import (
+    ChildrenStarted,
+    Decision,
+    Dispatch,
+    Failed,
+    Stopped,
+    Succeeded,
+    Suspended,
+    TaskOutcome,
+    decide,
+)
+from orchestrator.engine.plan import Plan
+from orchestrator.engine.progress import pack, unpack
+from orchestrator.model.history import Entry, EntryKind
+from orchestrator.model.values import Value
+from orchestrator.service.perform import Result
+from orchestrator.service.start import new_attempt, to_outcome, with_system_variables
+from orchestrator.store.rows import (
+    AttemptKey,
+    Claimed,
+    Commit,
+    Due,
+    Method,
+    NewExecution,
+    StoredExecution,
+    Wait,
+)
+
+
+class Batch:
+    """What one worker knows and has not written of one execution."""
+
+    def __init__(self, claimed: Claimed, plan: Plan) -> None:
+        self._plan, self._worker, self._executor = plan, claimed.worker, claimed.executor
+        self._is_sync = claimed.execution.method is Method.POST
+        self._held = {claimed.key.number: claimed.key}  # live attempts whose row names this worker
+        self._kept: dict[int, Dispatch] = {}  # those of them that are light and still to be run in line
+        self._results: list[Result] = []
+        self.rebase(claimed.execution, claimed.parameters)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the execution only waits for what runs to end."""
+        return self._progress.stopping is not None
+
+    def next_in_line(self) -> Dispatch | None:
+        """A light task that this worker goes on with: kept from an earlier commit, or ready since."""
+        ahead = [*self._kept.values(), *(each for each in self._ready.values() if self._is_mine(each))]
+        waiting = {wait.number for wait in self._waits}
+        return next((each for each in ahead if each.number not in self._over | waiting), None)
+
+    def _is_mine(self, dispatch: Dispatch) -> bool:
+        task = self._plan.tasks[dispatch.number]
+        return task.is_light and task.config.executor_id in (None, self._executor)
+
+    def rebase(self, stored: StoredExecution, parameters: dict[str, Value]) -> None:
+        """Stand on what the database says now; decide the results again on top of it."""
+        self.stored = stored
+        self._progress = unpack(self._plan, stored.progress, stored.state)
+        self.parameters = with_system_variables(parameters, is_sync=self._is_sync)
+        self._clear_batch()
+        results, self._results = self._results, []
+        for result in results:
+            if self._is_held(result.event):
+                self._results.append(result)
+                self._decide(result)
+
+    def _is_held(self, event: TaskOutcome) -> bool:
+        """Whether the attempt's row names this worker, or will with this batch: then nobody else can run it."""
+        held = self._held.get(event.number) or self._ready.get(event.number)
+        return held is not None and held.attempt == event.attempt
+
+    def _clear_batch(self) -> None:
+        self._entries: list[Entry] = []
+        self._changed: dict[str, Value] = {}
+        self._ready: dict[int, Dispatch] = {}
+        self._over: set[int] = set()
+        self._waits: list[Wait] = []
+        self._children: list[NewExecution] = []
+        self._timers: list[Due] = []
+        self._decision: Decision | None = None
+
+    def add(self, result: Result) -> None:
+        """Decide one more result."""
+        self._results.append(result)
+        self._decide(result)
+
+    def _decide(self, result: Result) -> None:
+        event = result.event
+        decision = decide(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
+        self._entries.append(_entry(result, decision, worker=self._worker))
+        if result.wait is None or decision.is_late:
+            self._over.add(event.number)
+            self._ready.pop(event.number, None)
+        if decision.is_late:
+            return
+        self._decision, self._progress = decision, decision.progress
+        self.parameters.update(decision.parameters)
+        self._changed.update(decision.parameters)
+        self._children.extend(result.children)
+        if result.wait is not None:
+            self._waits.append(result.wait)
+        self._ready.update({each.number: each for each in decision.dispatch})
+        self._timers.extend(Due(number=t.number, attempt=t.attempt, after_s=t.after_s) for t in decision.timers)
+
+    def to_commit(self) -> Commit:
+        """What writing the results takes."""
+        progress, stored = self._progress, self.stored
+        waiting = {wait.number for wait in self._waits}
+        ready = []
+        for each in self._ready.values():
+            is_kept = each.number in waiting or self._is_mine(each)
+            worker = self._worker if is_kept else None
+            ready.append(new_attempt(self._plan, each, executor=stored.executor, worker=worker))
+        is_over = progress.state.is_final and self._decision is not None
+        return Commit(
+            execution=stored,
+            worker=self._worker,
+            state=progress.state,
+            progress=pack(self._plan, progress),
+            entries=tuple(self._entries),
+            parameters=self._changed,
+            released=tuple(key for number, key in self._held.items() if number in self._over),
+            waits=tuple(self._waits),
+            ready=tuple(ready),
+            children=tuple(self._children),
+            timers=tuple(self._timers),
+            outcome=to_outcome(self._plan, self._decision, self.parameters) if is_over and self._decision else None,
+        )
+
+    def stand_on(self, change: Commit) -> None:
+        """The commit is written: what follows builds on it."""
+        waiting = {wait.number for wait in change.waits}
+        for number in self._over | waiting:
+            self._held.pop(number, None)
+            self._kept.pop(number, None)
+        for each in change.ready:
+            if each.worker is not None and each.number not in waiting:
+                self._kept[each.number] = Dispatch(number=each.number, attempt=each.attempt)
+                self._held[each.number] = AttemptKey(
+                    execution_id=self.stored.id, number=each.number, attempt=each.attempt
+                )
+        revision = self.stored.revision + len(change.entries)
+        self.stored = replace(self.stored, revision=revision, state=change.state, progress=change.progress)
+        self._results = []
+        self._clear_batch()
+
+
+_KINDS: Final[dict[type[TaskOutcome], EntryKind]] = {
+    Succeeded: EntryKind.SUCCEEDED,
+    Failed: EntryKind.FAILED,
+    Suspended: EntryKind.SUSPENDED,
+    ChildrenStarted: EntryKind.CHILDREN_STARTED,
+    Stopped: EntryKind.STOPPED,
+}
+
+
+def _entry(result: Result, decision: Decision, *, worker: str) -> Entry:
+    event = result.event
+    return Entry(
+        kind=EntryKind.LATE if decision.is_late else _KINDS[type(event)],
+        task_number=event.number,
+        attempt=event.attempt,
+        started_at=result.started_at,
+        ended_at=result.ended_at,
+        worker=worker,
+        states=decision.states,
+        edges=decision.edges,
+        parameters=decision.parameters,
+        error=event.error if isinstance(event, Failed) else None,
+        details=result.details or {},
+    )

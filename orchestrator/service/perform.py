@@ -1,0 +1,212 @@
+"""Performing: one phase of one attempt, from the task type's code to the event that ``decide`` understands.
+
+Whatever the code does - returns a step, raises, names a sub-integration that does not exist, gives an output that does
+not fit - comes out as a ``Result``. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import traceback
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from orchestrator.engine.decide import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
+from orchestrator.engine.plan import Plan
+from orchestrator.errors import InvalidValue, OrchestratorError, TaskError
+from orchestrator.model.fields import is_storable
+from orchestrator.model.history import ErrorInfo
+from orchestrator.model.json_text import Json
+from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext
+from orchestrator.model.values import Value
+from orchestrator.service.services import Services
+from orchestrator.service.start import new_execution
+from orchestrator.store.rows import MAX_NAME, Claimed, Method, NewExecution, ParentLink, Wait
+
+_CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What performing gave: the event for ``decide``, and what goes with it."""
+
+    event: TaskOutcome
+    started_at: datetime
+    ended_at: datetime
+    children: tuple[NewExecution, ...] = ()
+    wait: Wait | None = None
+    details: Mapping[str, Json] | None = None
+
+
+class Performer:
+    """Runs the task code of one claimed execution. ``clock`` gives the database's time."""
+
+    def __init__(self, claimed: Claimed, plan: Plan, services: Services, *, clock: Callable[[], datetime]) -> None:
+        self._claimed, self._stored, self._plan = claimed, claimed.execution, plan
+        self._services, self._clock = services, clock
+        self._is_sync = self._stored.method is Method.POST
+
+    def stop(self, number: int, attempt: int, round: int = 0) -> Result:  # noqa: A002 - the word is ours
+        """The execution is stopping: the code does not run. After a round of sub-executions it had begun."""
+        now = self._clock()
+        return Result(
+            event=Stopped(number=number, attempt=attempt, was_running=round > 0), started_at=now, ended_at=now
+        )
+
+    def perform(self, number: int, attempt: int, round: int, *, parameters: Mapping[str, Value]) -> Result:  # noqa: A002
+        """Run the code; round 0 is the attempt itself, a higher one the join of that round of sub-executions."""
+        started_at = self._clock()
+        try:
+            step = self._run_code(number, attempt, round, parameters)
+            result = self._to_result(step, number, attempt, round)
+        except Exception as error:  # whatever task code raises is the attempt's failure
+            event = Failed(number=number, attempt=attempt, error=_to_error(error), jitter=self._services.jitter())
+            result = Result(event=event, started_at=started_at, ended_at=started_at)
+        return replace(result, started_at=started_at, ended_at=self._clock())
+
+    def _run_code(self, number: int, attempt: int, round: int, parameters: Mapping[str, Value]) -> Step:  # noqa: A002
+        config = self._plan.tasks[number].config
+        task_type = self._services.types.get(config.task)
+        if task_type is None:
+            raise TaskError(
+                f"this worker does not know task type {config.task!r}; start it with --include MODULE", "TASK_NOT_FOUND"
+            )
+        stored = self._stored
+        context = TaskContext(
+            execution_id=stored.id,
+            integration=stored.integration,
+            project=stored.project,
+            location=stored.location,
+            task_number=number,
+            attempt=attempt,
+            now=self._clock(),
+            config=config.parameters,
+            parameters=parameters,
+            surroundings=self._services.surroundings,
+            is_sync=self._is_sync,
+        )
+        if round == 0:
+            return task_type.run(context)
+        assert task_type.join is not None, f"{config.task} started sub-executions and cannot join them"
+        key, store = self._claimed.key, self._services.store
+        return task_type.join(
+            context,
+            Join(
+                round=round,
+                outcomes=store.outcomes(key),
+                carry=self._claimed.carry,
+                all_outcomes=lambda: store.outcomes(key, every_round=True),
+            ),
+        )
+
+    def _to_result(self, step: Step, number: int, attempt: int, round: int) -> Result:  # noqa: A002
+        now = self._clock()
+        outputs = self._plan.typed({} if isinstance(step, StartChildren) and step.wait else step.outputs)
+        _check_names(outputs)
+        match step:
+            case Done() if not self._plan.tasks[number].config.suspends:
+                event: TaskOutcome = Succeeded(number=number, attempt=attempt, outputs=outputs)
+                return Result(event=event, started_at=now, ended_at=now)
+            case Done():
+                event = Suspended(number=number, attempt=attempt, outputs=outputs)
+                return Result(event=event, started_at=now, ended_at=now)
+            case Suspend():
+                event = Suspended(number=number, attempt=attempt, outputs=outputs)
+                return Result(event=event, started_at=now, ended_at=now, details=_terms(step))
+            case StartChildren(wait=False):
+                children = self._new_children(step.children, number, attempt, None, first=0)
+                event = Succeeded(number=number, attempt=attempt, outputs=outputs)
+                return Result(event=event, started_at=now, ended_at=now, children=children)
+            case StartChildren():
+                first = self._claimed.next_position if round else 0
+                children = self._new_children(step.children, number, attempt, round + 1, first=first)
+                wait = Wait(
+                    number=number,
+                    attempt=attempt,
+                    round=round + 1,
+                    executor=self._plan.tasks[number].config.executor_id or self._stored.executor,
+                    children=len(children),
+                    arrived=sum(child.outcome is not None for child in children),
+                    first_position=first,
+                    carry=step.carry,
+                )
+                event = ChildrenStarted(number=number, attempt=attempt)
+                details: dict[str, Json] = {"children": len(children), "round": round + 1}
+                return Result(event=event, started_at=now, ended_at=now, children=children, wait=wait, details=details)
+
+    def _new_children(
+        self,
+        wanted: Sequence[Child],
+        number: int,
+        attempt: int,
+        round: int | None,  # noqa: A002
+        *,
+        first: int,
+    ) -> tuple[NewExecution, ...]:
+        stored = self._stored
+        found: dict[tuple[str, str], tuple[str, Plan]] = {}
+        children = []
+        for position, child in enumerate(wanted, first):
+            name = (child.integration, child.trigger_id)
+            if name not in found:
+                found[name] = self._find(*name)
+            version_id, plan = found[name]
+            children.append(
+                new_execution(
+                    plan,
+                    child.parameters,
+                    execution_id=str(uuid.uuid5(_CHILD_IDS, f"{stored.id}.{number}.{attempt}.{position}")),
+                    version_id=version_id,
+                    project=stored.project,
+                    location=stored.location,
+                    method=Method.POST_TO_QUEUE if round is None else Method.POST,
+                    executor=stored.executor,
+                    root_id=stored.root_id,
+                    parent=ParentLink(
+                        execution_id=stored.id, number=number, attempt=attempt, round=round, position=position
+                    ),
+                )
+            )
+        return tuple(children)
+
+    def _find(self, integration: str, trigger_id: str) -> tuple[str, Plan]:
+        version_id = self._services.versions.find(
+            integration, trigger_id=trigger_id, project=self._stored.project, location=self._stored.location
+        )
+        return version_id, self._services.plans.get(version_id, trigger_id)
+
+
+def _check_names(outputs: Mapping[str, Value]) -> None:
+    for key in outputs:
+        if not is_storable(key) or not 0 < len(key) <= MAX_NAME:
+            expected = f"a parameter's name: 1 to {MAX_NAME} characters without NUL and surrogates"
+            raise InvalidValue("outputs", repr(key)[:60], expected)
+
+
+def _to_error(error: Exception) -> ErrorInfo:
+    code: str | int = "INTERNAL_ERROR"
+    if isinstance(error, TaskError):
+        code = error.code
+    elif isinstance(error, OrchestratorError):
+        code = "INVALID_ARGUMENT"
+    is_ours = isinstance(error, OrchestratorError)
+    return ErrorInfo(
+        message=str(error) or type(error).__name__,
+        code=code,
+        type=type(error).__name__,
+        traceback="" if is_ours else "".join(traceback.format_exception(error)),
+    )
+
+
+def _terms(step: Suspend) -> dict[str, Json]:
+    terms: dict[str, Json] = {
+        "message": step.message,
+        "resultName": step.result_name,
+        "whoMayResolve": list(step.who_may_resolve),
+        "remindAfterS": step.remind_after_s,
+        "expireAfterS": step.expire_after_s,
+        "liftWhenExpired": step.lift_when_expired,
+    }
+    return {key: content for key, content in terms.items() if content not in (None, "", [])}

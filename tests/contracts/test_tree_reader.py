@@ -1,0 +1,84 @@
+"""An execution as people see it: folded from the history, however often it is read meanwhile."""
+
+import pytest
+from flows import flow, task
+from world import World, heavy, light
+
+from orchestrator.model.states import TaskState
+from orchestrator.service.query import Snapshots, TreeReader
+from orchestrator.store.queries import ExecutionQueries
+from orchestrator.store.rows import AttemptKey
+
+
+@pytest.fixture
+def world(database, tmp_path):
+    return World(database, tmp_path)
+
+
+def reader(world, snapshots=Snapshots.LAST):
+    return TreeReader(ExecutionQueries(world.database), world.services.plans, snapshots=snapshots)
+
+
+def shown(snapshots):
+    return [
+        (each.task_number, {task.number: task.state.value for task in each.tasks}, dict(each.parameters))
+        for each in snapshots
+    ]
+
+
+def test_the_last_snapshot_is_the_last_of_all(world):
+    world.publish(flow("child", heavy(1)))
+    first, *_ = world.submit(light(1, next=[2]), light(2, next=[3]), task(3, "Call"))
+
+    world.drive(first)
+
+    last, every, none = (
+        reader(world, keep).read(world.id).snapshots for keep in (Snapshots.LAST, Snapshots.ALL, Snapshots.NONE)
+    )
+    assert [number for number, *_ in shown(every)] == [1, 2]
+    assert shown(last) == shown(every)[-1:]
+    assert none == ()
+
+
+def test_a_snapshot_holds_what_was_so_right_after_its_task_and_not_what_came_later(world):
+    """Sub-executions have started since; that is no checkpoint."""
+    world.publish(flow("child", heavy(1)))
+    first, *_ = world.submit(light(1, next=[2]), task(2, "Call"))
+
+    world.drive(first)
+
+    execution = reader(world).read(world.id)
+    assert execution.task(2).state is TaskState.IN_PROCESS
+    assert shown(execution.snapshots) == [(1, {1: "SUCCEED", 2: "PENDING_EXECUTION"}, {})]
+
+
+def test_reading_again_and_again_shows_the_same_as_reading_once(world):
+    world.publish(flow("child", heavy(1)))
+    first, *_, last = world.submit(heavy(1, next=[2]), task(2, "Call", next=[3]), heavy(3))
+    patient = reader(world)
+
+    patient.read(world.id)
+    world.drive(first)
+    patient.read(world.id)
+    for child in patient.read(world.id).children:
+        world.drive(AttemptKey(execution_id=child.id, number=1, attempt=1))
+        patient.read(world.id)
+    world.drive(AttemptKey(execution_id=world.id, number=2, attempt=1, round=1))
+    patient.read(world.id)
+    world.drive(last)
+
+    assert patient.read(world.id) == reader(world).read(world.id)
+    assert [each.state for each in patient.read(world.id).tasks] == [TaskState.SUCCEED] * 3
+
+
+def test_a_task_that_a_worker_has_claimed_is_shown_as_running(world):
+    seen = []
+    (key,) = world.submit(heavy(1))
+    world.code[1] = lambda: seen.append(reader(world).read(world.id).task(1))
+
+    world.drive(key, worker="me")
+
+    (running,) = seen
+    assert running.state is TaskState.IN_PROCESS
+    assert [(each.attempt, each.worker, each.ended_at) for each in running.attempts] == [(1, "me", None)]
+    assert running.duration_s is None
