@@ -22,7 +22,7 @@ from orchestrator.runtime.embedded import EmbeddedServices, Worker
 from orchestrator.settings import Settings
 from orchestrator.store.database import Database
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.tables import live_attempts, metadata
+from orchestrator.store.tables import live_attempts
 
 LIMIT_S = 30.0
 
@@ -104,12 +104,3 @@ def running_system(
 def _delete_queue(broker_url: str, queue: str) -> None:
     with Connection(broker_url) as connection:
         connection.default_channel.queue_delete(queue)
-
-
-def everything_in(database: Database) -> dict[str, int]:
-    """The number of rows of each table."""
-    with database.read() as connection:
-        return {
-            table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-            for table in metadata.sorted_tables
-        }

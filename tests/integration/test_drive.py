@@ -195,6 +195,7 @@ def test_a_task_goes_to_the_workers_of_its_executor(system):
     ]
 
 
+@pytest.mark.slow
 def test_celery_s_own_command_starts_the_same_worker(system, tmp_path):
     """Same tasks, same queue, same configuration; only the flags have to be written out."""
     celery, ours = f"{system.executor}-celery", f"{system.executor}-ours"

@@ -46,7 +46,7 @@ class _Outside(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
@@ -155,9 +155,7 @@ def _text(message: Message) -> str:
 
 def test_the_for_each_loop_sends_one_mail_for_every_content(orchestrator: Orchestrator) -> None:
     orchestrator.publish(SAMPLES / "foreach-loop-send-email-sub.json")
-    execution = run(
-        orchestrator, "foreach-loop-send-email", Recipients="reader@example.org", Email_Subject="A content"
-    )
+    execution = run(orchestrator, "foreach-loop-send-email", Recipients="reader@example.org", Email_Subject="A content")
 
     mails = [mail_of(orchestrator, child) for child in execution.children]
     assert execution.state is ExecutionState.SUCCEEDED

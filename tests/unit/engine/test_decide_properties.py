@@ -140,7 +140,10 @@ def _number_at(position: int) -> int:
 
 @st.composite
 def flows(draw: st.DrawFn, *, is_quiet: bool = False) -> Flow:
-    """A random flow. In a quiet one no task can see what another one does at the same time, and nothing is fatal."""
+    """A random flow. In a quiet one no task can see what another one does at the same time, and nothing is fatal.
+
+    Half of the others are harsh: with so many ways to stop or to wait, they hardly ever come to the rule for leaves.
+    """
     count = draw(st.integers(1, 8) | st.integers(6, 20) | st.integers(15, MOST_TASKS))
     next_tasks: dict[int, list[NextTask]] = {position: [] for position in range(count)}
     ancestors: dict[int, list[int]] = {}
@@ -158,11 +161,13 @@ def flows(draw: st.DrawFn, *, is_quiet: bool = False) -> Flow:
             next_tasks[parent].append(edge_to(position, parent))
         ancestors[position] = sorted({each for parent in parents for each in (parent, *ancestors[parent])})
 
+    is_harsh = draw(st.booleans())
+    scripts = [script for script in _SCRIPTS if is_harsh or script.kind != "suspend"]
     forms = st.tuples(
         st.sampled_from(_ALL_JOINS if is_quiet else tuple(JoinStrategy)),
         st.sampled_from(FORKS),
-        st.sampled_from(_MILD_POLICIES if is_quiet else _HARSH_POLICIES),
-        st.lists(st.sampled_from(_SCRIPTS), min_size=1, max_size=MOST_ATTEMPTS),
+        st.sampled_from(_HARSH_POLICIES if is_harsh and not is_quiet else _MILD_POLICIES),
+        st.lists(st.sampled_from(scripts), min_size=1, max_size=MOST_ATTEMPTS),
     )
     drawn = {_number_at(position): draw(forms) for position in range(count)}
     some = st.lists(st.integers(0, count - 1), min_size=(count + 1) // 2, unique=True)
@@ -181,7 +186,7 @@ def flows(draw: st.DrawFn, *, is_quiet: bool = False) -> Flow:
         plan=make_plan(version, trigger, light=()),
         is_sync=draw(st.booleans()),
         scripts={number: scripts for number, (_, _, _, scripts) in drawn.items()},
-        stays_held=draw(st.frozensets(st.sampled_from(sorted(tasks)), max_size=2)),
+        stays_held=draw(st.frozensets(st.sampled_from(sorted(tasks)), max_size=2)) if is_harsh else frozenset(),
         is_quiet=is_quiet,
     )
 
@@ -391,6 +396,40 @@ def test_a_task_runs_exactly_where_its_join_says_so(flow, order):
                 assert not progress.stopping
                 assert None in results
                 assert not is_due
+
+
+# -- failures ------------------------------------------------------------------------------------------------------
+
+
+@given(flow=flows(), order=orders)
+@PROPERTY
+def test_a_failure_leads_to_what_its_policy_says(flow, order):
+    turns = play(flow, order)
+
+    for turn in turns:
+        if isinstance(turn.event, Failed) and not turn.decision.is_late:
+            number, told = turn.event.number, {"message": turn.event.error.message, "code": turn.event.error.code}
+            assert turn.after.status(number) == expected_failure(flow, turn.event, turn.before)
+            assert turn.parameters[ERROR_INFO].data == told
+            assert turn.parameters[ERROR_MESSAGE].data == told["message"]
+
+
+def expected_failure(flow: Flow, event: Failed, before: Progress) -> TaskStatus:
+    config = flow.plan.tasks[event.number].config
+    conditional = config.conditional_failure_policies or ConditionalFailurePolicies()
+    by_mode = config.sync_failure_policy if flow.is_sync else config.failure_policy
+    policies = [each for each in (*conditional.policies, conditional.default, by_mode) if each]
+    counting = [each for each in policies if each.condition in ("", f"$`ErrorInfo.code`$ = {event.error.code}")]
+    policy = counting[0] if counting else FailurePolicy()
+    match policy.strategy:
+        case RetryStrategy.IGNORE:
+            return TaskStatus(TaskState.FAILED, event.attempt, is_ignored=True)
+        case RetryStrategy.FATAL:
+            return TaskStatus(TaskState.FATAL, event.attempt)
+        case RetryStrategy.NONE | RetryStrategy.RESTART_INTEGRATION_WITH_BACKOFF:
+            return TaskStatus(TaskState.FAILED, event.attempt)
+    is_tried_again = event.attempt <= policy.max_retries and not before.stopping
+    return TaskStatus(TaskState.RETRY_ON_HOLD if is_tried_again else TaskState.FAILED, event.attempt)
 
 
 # -- dispatching ---------------------------------------------------------------------------------------------------
