@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.client import Orchestrator
-    from orchestrator.model.task_types import TaskContext, task_type
+    from orchestrator.model.task_functions import task_type
+    from orchestrator.model.task_types import TaskContext
 
 __all__ = ["Orchestrator", "TaskContext", "task_type"]
 
@@ -22,10 +23,14 @@ def __getattr__(name: str) -> Any:
             from orchestrator.client import Orchestrator
 
             return Orchestrator
-        case "task_type" | "TaskContext":
-            from orchestrator.model import task_types
+        case "task_type":
+            from orchestrator.model.task_functions import task_type
 
-            return getattr(task_types, name)
+            return task_type
+        case "TaskContext":
+            from orchestrator.model.task_types import TaskContext
+
+            return TaskContext
         case "app":
             from orchestrator.runtime.app import default_app
 

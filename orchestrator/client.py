@@ -81,6 +81,7 @@ class Orchestrator:
             self._embedded = None
         if self._runtime is not None:
             self._runtime.app.close()
+            self._runtime.app.pool.force_close_all(close_pool=False)  # type: ignore[attr-defined]
             self._runtime.database.close()
             self._runtime = None
 
@@ -199,34 +200,28 @@ class Orchestrator:
             DefinitionError, InputError: something does not fit; nothing was stored.
             IntegrationNotFound: no integration of this name is published.
         """
-        if not isinstance(definition, str):
-            self.check(definition := self.read(definition), parameters or {}, trigger=trigger)
-        services = self._open().services
-        version = self._published(definition) if isinstance(definition, str) else self.read(definition)
-        given = to_values(version, parameters or {})
-        trigger_id = version.trigger(trigger).id
-        version_id = (
-            services.versions.find(definition, trigger_id="", project=self.place.project, location=self.place.location)
-            if isinstance(definition, str)
-            else self.publish(version)
-        )
+        if isinstance(definition, str):
+            version_id = self._find(definition)
+            version = self._open().services.plans.version(version_id)
+        else:
+            version = self.read(definition)
+            self.check(version, parameters or {}, trigger=trigger)
+            version_id = self.publish(version)
         runtime = self._running(tuple(executors_of(version, executor)))
         return submit(
             version_id,
-            version,
-            given,
+            to_values(version, parameters or {}),
             runtime.services,
             place=self.place,
-            trigger_id=trigger_id,
+            trigger_id=trigger,
             method=method,
             executor=executor,
         )
 
-    def _published(self, name: str) -> IntegrationVersion:
+    def _find(self, name: str) -> str:
+        """The id of the published version of an integration."""
         versions = self._open().services.versions
-        version_id = versions.find(name, trigger_id="", project=self.place.project, location=self.place.location)
-        stored = versions.get(version_id)
-        return parse_integration(stored.document, name=stored.integration, source=name)
+        return versions.find(name, trigger_id="", project=self.place.project, location=self.place.location)
 
     def execute(
         self,
@@ -246,9 +241,7 @@ class Orchestrator:
             WaitTimeout: it is not final after ``timeout_s`` seconds; it goes on.
             DefinitionError, InputError: something does not fit; nothing was stored.
         """
-        execution_id = self.submit(
-            definition, parameters, trigger=trigger, executor=executor, method=Method.POST
-        )
+        execution_id = self.submit(definition, parameters, trigger=trigger, executor=executor, method=Method.POST)
         return self.wait(execution_id, timeout_s=timeout_s)
 
     # -- looking ---------------------------------------------------------------------------------------------------

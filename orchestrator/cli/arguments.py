@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +13,12 @@ from orchestrator.cli.app import say
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
-_EXECUTOR_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # as for executorId in a definition: it names a queue
-
 
 def _checked_executor(name: str) -> str:
-    if not _EXECUTOR_ID.fullmatch(name):
-        raise typer.BadParameter("1 to 200 letters, digits, '_', '.' and '-'")
+    from orchestrator.model.integration import EXECUTOR_ID
+
+    if not EXECUTOR_ID.fullmatch(name):
+        raise typer.BadParameter("1 to 128 letters, digits, '_', '.' and '-'")
     return name
 
 

@@ -26,7 +26,7 @@ from typing import Final
 
 from orchestrator.model.values import INT64_MAX
 
-JOIN_TASK: Final = "orchestrator.join"
+JOIN_TASK: Final = "orchestrator.join"  # every worker has it, so it also ends attempts of types a worker lacks
 QUEUE_PREFIX: Final = "executor."
 
 _CELERY_ID: Final = re.compile(

@@ -44,6 +44,9 @@ def _without_effect(version: IntegrationVersion) -> Iterator[str]:
         for key, policy in task.policies():
             if policy.strategy is RetryStrategy.RESTART_INTEGRATION_WITH_BACKOFF:
                 yield f"{task.place}, {key}: {policy.strategy} acts like NONE in this version: nothing is restarted"
+    for parameter in version.parameters:
+        if parameter.masked:
+            yield f"parameter {parameter.key!r}, masked: without effect in this version: its values are stored and shown"
     for trigger in version.triggers:
         if trigger.error_catcher_id:
             yield f"trigger {trigger.id!r}, errorCatcherId: kept, and without effect in this version"

@@ -7,7 +7,6 @@ The functions below are one rule each; all are linear in tasks and edges.
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from orchestrator.engine.schemas import schema_problem
 from orchestrator.errors import ConditionSyntax, InvalidDefinition, InvalidValue
 from orchestrator.model.conditions import parse_condition
 from orchestrator.model.fields import ProblemList
-from orchestrator.model.integration import IntegrationVersion, NextTask, TaskConfig
+from orchestrator.model.integration import EXECUTOR_ID, IntegrationVersion, NextTask, TaskConfig
 from orchestrator.model.task_types import TaskType, TaskTypes
 from orchestrator.model.values import DataType, Value, coerce
 
 WHILE_LOOP: Final = "SubWorkflowWhileLoopV2Task"
-_EXECUTOR_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # it becomes the name of a queue
 _LONGEST_PATH: Final = 12  # of a cycle, in a message
 
 
@@ -128,9 +126,9 @@ def _own_problems(task_type: TaskType, config: Mapping[str, Value]) -> Iterator[
 
 def _executors_and_timeouts(version: IntegrationVersion) -> Iterator[str]:
     for task in version.tasks:
-        if task.executor_id is not None and not _EXECUTOR_ID.fullmatch(task.executor_id):
+        if task.executor_id is not None and not EXECUTOR_ID.fullmatch(task.executor_id):
             yield (
-                f"{task.place}, executorId: found {task.executor_id[:60]!r}, expected 1 to 200 letters, digits, "
+                f"{task.place}, executorId: found {task.executor_id[:60]!r}, expected 1 to 128 letters, digits, "
                 "'_', '.' and '-'"
             )
         if task.timeout_ms is not None and task.timeout_ms <= 0:

@@ -58,7 +58,6 @@ class EntryKind(StrEnum):
     RETRY_DUE = "retry due"
     LATE = "late result refused"
 
-
     @property
     def ends_attempt(self) -> bool:
         """Whether an attempt is over with it."""

@@ -7,6 +7,7 @@ is ``definition.py``; whether they make sense together is ``engine/validate.py``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +18,8 @@ from orchestrator.model.policies import ConditionalFailurePolicies, FailurePolic
 from orchestrator.model.values import DataType, Value
 
 API_TRIGGER_PREFIX: Final = "api_trigger/"
+EXECUTOR_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""The names that an executor can have: each becomes the name of a queue."""
 
 
 class JoinStrategy(StrEnum):

@@ -15,21 +15,17 @@ tasks run in line and may run again after a crash.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, cast, overload
+from typing import Final, TypeAlias
 
-import pydantic
-
-from orchestrator.errors import InvalidValue, SettingsError, TaskError
-from orchestrator.model.json_text import Json, check_json
+from orchestrator.errors import SettingsError
+from orchestrator.model.json_text import Json
 from orchestrator.model.parameters import reference_in, resolve, resolve_text
-from orchestrator.model.values import DataType, Value, from_python
+from orchestrator.model.values import Value
 
 # -- what a step can be --------------------------------------------------------------------------------------------
 
@@ -161,9 +157,12 @@ class TaskContext:
         return resolve_text(written.data, self.parameters) or default
 
     def flag(self, key: str, *, default: bool = False) -> bool:
-        """The task's boolean parameter ``key``."""
+        """The task's boolean parameter ``key``; the text "true" or "false" counts as well."""
         value = self.value(key)
-        return value.data if value is not None and isinstance(value.data, bool) else default
+        data = value.data if value is not None else None
+        if isinstance(data, str) and data.strip().lower() in ("true", "false"):
+            return data.strip().lower() == "true"
+        return data if isinstance(data, bool) else default
 
     def output_name(self, key: str) -> str | None:
         """The parameter that the task's output ``key`` goes to.
@@ -253,107 +252,3 @@ class DuplicateTaskType(SettingsError):
 
 TASK_TYPES: Final = TaskTypes()
 """The registry that ``@task_type`` fills."""
-
-
-# -- a plain function as a task type -------------------------------------------------------------------------------
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-@overload
-def task_type(name: F) -> F: ...
-@overload
-def task_type(name: str, *, light: bool = False, types: TaskTypes = TASK_TYPES) -> Callable[[F], F]: ...
-def task_type(name: str | F, *, light: bool = False, types: TaskTypes = TASK_TYPES) -> F | Callable[[F], F]:
-    r"""Make a plain typed function a task type.
-
-    The function's arguments are the task's parameters of the same names, validated by their annotations with pydantic;
-    an argument annotated ``TaskContext`` is given the context. What it returns becomes output parameters: a mapping, a
-    dataclass or a pydantic model one for each key; None nothing; anything else ``\`Task_<number>_result\```.
-
-    Example::
-
-        @task_type("billing.export")
-        def export(month: str, limit: int = 100) -> dict[str, int]:
-            return {"exported": ...}
-
-    Args:
-        name: the name that definitions write in ``task``; also Celery's task name. Default: module and function name.
-        light: True if it is quick, local and free of side effects; it then runs in line.
-        types: where to register it.
-    """
-    if callable(name):
-        return _register(name, f"{name.__module__}.{name.__name__}", light=light, types=types)
-    return functools.partial(_register, name=name, light=light, types=types)
-
-
-def _register(function: F, name: str, *, light: bool, types: TaskTypes) -> F:
-    arguments = _arguments_of(function)
-
-    def run(context: TaskContext) -> Step:
-        return Done(outputs=_outputs_of(function(**_bind(function, arguments, context)), context))
-
-    def check(config: Mapping[str, Value]) -> Iterable[str]:
-        for key, (_, required) in arguments.items():
-            if required and key not in config:
-                yield f"parameter {key!r} of {name} is required"
-        for key in config:
-            if key not in arguments:
-                yield f"{name} takes no parameter {key!r}; it takes: {', '.join(arguments) or 'none'}"
-
-    types.add(TaskType(name=name, run=run, light=light, celery_name=name, check=check))
-    return function
-
-
-def _arguments_of(function: Callable[..., object]) -> dict[str, tuple[pydantic.TypeAdapter[Any], bool]]:
-    hints = typing.get_type_hints(function, include_extras=True)
-    return {
-        key: (pydantic.TypeAdapter(hints.get(key, Any)), parameter.default is inspect.Parameter.empty)
-        for key, parameter in inspect.signature(function).parameters.items()
-        if hints.get(key) is not TaskContext
-    }
-
-
-def _bind(
-    function: Callable[..., object],
-    arguments: Mapping[str, tuple[pydantic.TypeAdapter[Any], bool]],
-    context: TaskContext,
-) -> dict[str, object]:
-    hints = typing.get_type_hints(function)
-    bound: dict[str, object] = {
-        key: context for key in inspect.signature(function).parameters if hints.get(key) is TaskContext
-    }
-    for key, (adapter, required) in arguments.items():
-        value = context.value(key)
-        if value is None:
-            if required:
-                raise TaskError(f"parameter {key!r} has no value", "INVALID_ARGUMENT")
-            continue
-        try:
-            bound[key] = adapter.validate_python(value.python)
-        except pydantic.ValidationError as error:
-            reasons = "; ".join(each["msg"] for each in error.errors())
-            raise TaskError(f"parameter {key!r}: {reasons}", "INVALID_ARGUMENT") from error
-    return bound
-
-
-def _outputs_of(returned: object, context: TaskContext) -> dict[str, Value]:
-    if returned is None:
-        return {}
-    if isinstance(returned, pydantic.BaseModel):
-        returned = returned.model_dump(mode="json")
-    elif is_dataclass(returned) and not isinstance(returned, type):
-        returned = {each.name: getattr(returned, each.name) for each in fields(returned)}
-    if not isinstance(returned, Mapping):
-        returned = {f"`Task_{context.task_number}_result`": returned}
-    return {str(key): _output(content, str(key)) for key, content in returned.items()}
-
-
-def _output(content: object, key: str) -> Value:
-    if isinstance(content, Value):
-        return content
-    try:
-        return from_python(content, f"output {key!r}")
-    except InvalidValue:
-        plain = cast("object", pydantic.TypeAdapter(Any).dump_python(content, mode="json"))
-        return Value(DataType.JSON, check_json(plain, f"output {key!r}"))

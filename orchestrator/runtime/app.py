@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from celery import Celery, Task, signals
 
-from orchestrator.engine.canvas import JOIN_TASK, queue_of
+from orchestrator.engine.canvas import JOIN_TASK, parse_celery_id, queue_of
 from orchestrator.errors import InvalidSetting
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
 from orchestrator.runtime import file_broker
@@ -167,6 +167,15 @@ def default_runtime() -> Runtime:
     def prepare_child(**_: object) -> None:
         die_with_parent()
         runtime.database.after_fork()
+        runtime.services.plans.after_fork()
+
+    @signals.task_unknown.connect(weak=False)
+    def take_all_the_same(message: Any, id: str, **_: object) -> None:  # noqa: A002 - Celery's name
+        """Celery drops what it has no task for, and the execution would wait for ever: have it fail and say why."""
+        key = parse_celery_id(id)
+        if key is not None:
+            queue = str(message.delivery_info.get("routing_key", ""))
+            runtime.app.send_task(JOIN_TASK, args=key, task_id=id, queue=queue)
 
     return runtime
 

@@ -43,7 +43,6 @@ def publish(
 
 def submit(
     version_id: str,
-    version: IntegrationVersion,
     given: Mapping[str, Value],
     services: Services,
     *,
@@ -61,7 +60,7 @@ def submit(
         InputError: the trigger or the parameters do not fit; nothing was stored.
         Unreachable: the database, or after the execution was stored, the broker.
     """
-    plan = services.plans.keep(version_id, version, version.trigger(trigger_id).id)
+    plan = services.plans.get(version_id, trigger_id)
     execution_id = new_id()
     new = new_execution(
         plan,

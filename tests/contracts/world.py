@@ -71,7 +71,7 @@ class World:
     def submit(self, *tasks, **more):
         """Publish and start; the keys of its tasks, by number."""
         version_id, version = self.publish(flow("flow", *tasks, **more))
-        self.id = submit(version_id, version, {}, self.services, place=Place(**PLACE))
+        self.id = submit(version_id, {}, self.services, place=Place(**PLACE))
         return [AttemptKey(execution_id=self.id, number=each.number, attempt=1) for each in version.tasks]
 
     def drive(self, key, *, worker="other"):

@@ -469,8 +469,9 @@ def test_a_timer_is_set_for_every_task_that_is_held_and_for_no_other(flow, order
     turns = play(flow, order)
 
     for turn in turns:
-        held = {number for number, state in turn.decision.states.items() if state is TaskState.RETRY_ON_HOLD}
-        assert {timer.number for timer in turn.decision.timers} == held
+        held = [number for number, state in turn.decision.states.items() if state is TaskState.RETRY_ON_HOLD]
+        timers = [(timer.number, timer.attempt) for timer in turn.decision.timers]
+        assert timers == [(number, turn.after.status(number).attempt) for number in held]
 
 
 @given(flow=flows(), order=orders)
