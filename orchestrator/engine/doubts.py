@@ -46,7 +46,7 @@ def _without_effect(version: IntegrationVersion) -> Iterator[str]:
                 yield f"{task.place}, {key}: {policy.strategy} acts like NONE in this version: nothing is restarted"
     for parameter in version.parameters:
         if parameter.masked:
-            yield f"parameter {parameter.key!r}, masked: without effect in this version: its values are stored and shown"
+            yield f"parameter {parameter.key!r}, masked: without effect in this version, its values are shown"
     for trigger in version.triggers:
         if trigger.error_catcher_id:
             yield f"trigger {trigger.id!r}, errorCatcherId: kept, and without effect in this version"

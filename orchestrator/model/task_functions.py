@@ -11,12 +11,12 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, overload
 
 import pydantic
 
 from orchestrator.errors import InvalidValue, SettingsError, TaskError
-from orchestrator.model.json_text import Json, check_json
+from orchestrator.model.json_text import check_json
 from orchestrator.model.task_types import TASK_TYPES, Done, Step, Suspend, TaskContext, TaskType, TaskTypes
 from orchestrator.model.values import Value, from_python
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import postgres_database, sqlite_database
 
 from orchestrator.store.database import Database
+from tests.services import postgres_database, sqlite_database
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.services)])

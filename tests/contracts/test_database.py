@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from services import postgres_url
-from stored import at_once, rows_of
 
 from orchestrator.errors import SchemaOutdated, Unreachable
 from orchestrator.store import database as stored_in
 from orchestrator.store.database import Database, _alembic_config
 from orchestrator.store.tables import celery_results, metadata, versions
+from tests.contracts.stored import at_once, rows_of
+from tests.services import postgres_url
 
 UPGRADE = """
 import sys

@@ -7,9 +7,6 @@ from threading import Event
 
 import pytest
 import sqlalchemy as sa
-from flows import flow, parameter, task
-from stored import at_once
-from world import World, heavy, light
 
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
@@ -17,6 +14,9 @@ from orchestrator.service import drive as driving
 from orchestrator.service.drive import drive
 from orchestrator.store.rows import AttemptKey
 from orchestrator.store.tables import live_attempts
+from tests.contracts.stored import at_once
+from tests.contracts.world import World, heavy, light
+from tests.flows import flow, parameter, task
 
 ANY = {"taskExecutionStrategy": "WHEN_ANY_SUCCEED"}
 FATAL = {"failurePolicy": {"retryStrategy": "FATAL"}}

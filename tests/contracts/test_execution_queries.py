@@ -5,7 +5,15 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from stored import (
+
+from orchestrator.errors import ExecutionNotFound
+from orchestrator.model.states import ExecutionState
+from orchestrator.service.submit import new_id
+from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.queries import ExecutionQueries
+from orchestrator.store.rows import AttemptKey
+from orchestrator.store.tables import executions
+from tests.contracts.stored import (
     NOON,
     link_to,
     make_attempt,
@@ -17,14 +25,6 @@ from stored import (
     start,
     start_children,
 )
-
-from orchestrator.errors import ExecutionNotFound
-from orchestrator.model.states import ExecutionState
-from orchestrator.service.submit import new_id
-from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey
-from orchestrator.store.tables import executions
 
 
 @pytest.fixture

@@ -8,7 +8,16 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from stored import (
+
+from orchestrator.errors import ExecutionNotFound
+from orchestrator.model.history import Entry, ErrorInfo, Outcome
+from orchestrator.model.states import ExecutionState, TaskState
+from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
+from orchestrator.store.executions import LEASE_S, ExecutionStore
+from orchestrator.store.queries import ExecutionQueries
+from orchestrator.store.rows import AttemptKey, Due, Fired, Refusal
+from orchestrator.store.tables import executions, history, live_attempts, now, parameters, timers
+from tests.contracts.stored import (
     NOON,
     SUCCESS,
     at_once,
@@ -25,15 +34,6 @@ from stored import (
     start,
     start_children,
 )
-
-from orchestrator.errors import ExecutionNotFound
-from orchestrator.model.history import Entry, ErrorInfo, Outcome
-from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
-from orchestrator.store.executions import LEASE_S, ExecutionStore
-from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey, Due, Fired, Refusal
-from orchestrator.store.tables import executions, history, live_attempts, now, parameters, timers
 
 THREADS = 8
 ENDED = (ExecutionState.SUCCEEDED, ExecutionState.FAILED, ExecutionState.CANCELLED)

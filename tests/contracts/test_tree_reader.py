@@ -1,13 +1,13 @@
 """An execution as people see it: folded from the history, however often it is read meanwhile."""
 
 import pytest
-from flows import flow, task
-from world import World, heavy, light
 
 from orchestrator.model.states import TaskState
 from orchestrator.service.query import Snapshots, TreeReader
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
+from tests.contracts.world import World, heavy, light
+from tests.flows import flow, task
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from stored import PLACE, at_once, make_document, make_version, publish, rows_of
 
 from orchestrator.errors import IntegrationNotFound
 from orchestrator.store.tables import version_triggers, versions
 from orchestrator.store.versions import VersionStore
+from tests.contracts.stored import PLACE, at_once, make_document, make_version, publish, rows_of
 
 
 @pytest.fixture

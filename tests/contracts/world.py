@@ -1,8 +1,6 @@
 """A world without workers: one database, task types whose code a test puts in, and drives by hand."""
 
 import sqlalchemy as sa
-from flows import flow, task
-from stored import PLACE
 
 from orchestrator.engine.canvas import Chord
 from orchestrator.model.definition import parse_integration
@@ -18,6 +16,8 @@ from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
 from orchestrator.store.tables import history, live_attempts
 from orchestrator.store.versions import VersionStore
+from tests.contracts.stored import PLACE
+from tests.flows import flow, task
 
 
 class Recorder:

@@ -11,8 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from kombu import Connection
-from services import postgres_database, sqlite_database
-from waiting import until
 
 from orchestrator import Orchestrator
 from orchestrator.engine.canvas import queue_of
@@ -23,6 +21,8 @@ from orchestrator.settings import Settings
 from orchestrator.store.database import Database
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.tables import live_attempts
+from tests.integration.waiting import until
+from tests.services import postgres_database, sqlite_database
 
 LIMIT_S = 30.0
 

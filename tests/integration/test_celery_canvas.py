@@ -11,11 +11,13 @@ import pytest
 from celery import chain, chord, group
 from celery.exceptions import ChordError
 from celery.result import GroupResult
-from services import postgres_database, redis_url, sqlite_database, stop
+
+from tests.services import postgres_database, redis_url, sqlite_database, stop
 
 pytestmark = pytest.mark.services
 LIMIT_S = 30
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+APP = "tests.integration.canvas_app"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -28,10 +30,10 @@ def tasks(request, tmp_path_factory):
         url = database.url.render_as_string(hide_password=False)
         backend = f"orchestrator.runtime.backend:ExecutionBackend+{url}"
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in (("CANVAS_BROKER", broker), ("CANVAS_BACKEND", backend), ("PYTHONPATH", str(HERE))):
+        for name, value in (("CANVAS_BROKER", broker), ("CANVAS_BACKEND", backend), ("PYTHONPATH", str(ROOT))):
             patch.setenv(name, value)
-        patch.delitem(sys.modules, "canvas_app", raising=False)
-        module = import_module("canvas_app")
+        patch.delitem(sys.modules, APP, raising=False)
+        module = import_module(APP)
         stack.callback(close, module.app)
         stack.callback(stop, start_worker(folder / "worker.log"))
         assert module.add.delay(1, 2).get(timeout=LIMIT_S) == 3, (folder / "worker.log").read_text()
@@ -42,7 +44,9 @@ def start_worker(log_file):
     options = "worker --pool=prefork --concurrency=2 --without-mingle --without-gossip --loglevel=INFO"
     with log_file.open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "canvas_app", *options.split()], stdout=log, stderr=log
+            [sys.executable, "-m", "celery", "-A", APP, *options.split()],
+            stdout=log,
+            stderr=log,
         )
 
 
@@ -163,7 +167,7 @@ def test_the_command_line_prints_a_result(tasks):
     result.get(timeout=LIMIT_S)
 
     said = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "canvas_app", "result", result.id],
+        [sys.executable, "-m", "celery", "-A", APP, "result", result.id],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,

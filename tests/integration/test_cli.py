@@ -22,11 +22,11 @@ from pathlib import Path
 from socket import create_server
 
 import pytest
-from processes import still_alive, tagged
 
 from orchestrator.runtime.embedded import EmbeddedServices
 from orchestrator.runtime.redis_server import find_redis_server
 from orchestrator.settings import Settings
+from tests.integration.processes import still_alive, tagged
 
 pytestmark = pytest.mark.services
 

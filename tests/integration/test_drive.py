@@ -7,10 +7,6 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from flows import calls, flow, mapping, parameter, task
-from services import redis_url
-from system import running_system
-from waiting import until
 
 from orchestrator.engine.canvas import Message
 from orchestrator.model.history import EntryKind
@@ -19,6 +15,10 @@ from orchestrator.runtime.children import start, stop
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import Method
 from orchestrator.store.tables import history, live_attempts
+from tests.flows import calls, flow, mapping, parameter, task
+from tests.integration.system import running_system
+from tests.integration.waiting import until
+from tests.services import redis_url
 
 pytestmark = pytest.mark.services
 

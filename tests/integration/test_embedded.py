@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import redis
-import stand_ins
-from processes import Pipe, python, require, still_alive, tagged
 
 from orchestrator.errors import InvalidSetting, Unreachable
 from orchestrator.runtime.doctor import examine
 from orchestrator.runtime.embedded import EmbeddedServices
 from orchestrator.runtime.redis_server import RedisServer, find_redis_server
 from orchestrator.settings import Settings
+from tests.integration import stand_ins
+from tests.integration.processes import Pipe, python, require, still_alive, tagged
 
 pytestmark = pytest.mark.services
 

@@ -5,14 +5,14 @@ from collections import Counter
 
 import pytest
 import sqlalchemy as sa
-from flows import calls, flow, mapping, parameter, task
-from system import running_system
-from wire import tapped
 
 from orchestrator.engine.canvas import JOIN_TASK
 from orchestrator.model.history import EntryKind
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.tables import executions
+from tests.flows import calls, flow, mapping, parameter, task
+from tests.integration.system import running_system
+from tests.integration.wire import tapped
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 import redis
-from services import rabbitmq_url, redis_url
-from waiting import until
+
+from tests.integration.waiting import until
+from tests.services import rabbitmq_url, redis_url
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from factories import Edge, make_integration, make_parameter, make_task, make_trigger
 
 from orchestrator.engine.decide import (
     ERROR_INFO,
@@ -33,6 +32,7 @@ from orchestrator.model.integration import ForkPolicy, IntegrationParameter, Joi
 from orchestrator.model.policies import ConditionalFailurePolicies, FailurePolicy, RetryStrategy
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import DataType, Value, from_python
+from tests.unit.factories import Edge, make_integration, make_parameter, make_task, make_trigger
 
 ALL = JoinStrategy.WHEN_ALL_SUCCEED
 ANY = JoinStrategy.WHEN_ANY_SUCCEED

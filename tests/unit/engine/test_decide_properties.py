@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from factories import make_integration, make_parameter, make_task, make_trigger
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +39,7 @@ from orchestrator.model.policies import ConditionalFailurePolicies, FailurePolic
 from orchestrator.model.states import EXECUTION_ARROWS, TASK_ARROWS, TaskEvent, TaskState
 from orchestrator.model.states import ExecutionState as X
 from orchestrator.model.values import DataType, Value
+from tests.unit.factories import make_integration, make_parameter, make_task, make_trigger
 
 EXAMPLES = 50  # of every property, half a second; a new rule deserves 5,000 once
 PROPERTY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from factories import SAMPLES, make_integration, make_parameter, needs_samples, sample_names
 
 from orchestrator.engine.inputs import bind_inputs, parse_assignment
 from orchestrator.errors import InvalidValue, MissingParameter, UnknownParameter
 from orchestrator.model.definition import read_definition
 from orchestrator.model.integration import InputOutput
 from orchestrator.model.values import DataType, Value, to_value
+from tests.unit.factories import SAMPLES, make_integration, make_parameter, needs_samples, sample_names
 
 TEXT = Value(DataType.STRING, "given")
 NUMBER = Value(DataType.INT, 7)

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from factories import make_catcher, make_integration, make_parameter, make_task, make_trigger
 
 from orchestrator.engine.plan import TRIGGER, Plan, default_start_tasks, make_plan
 from orchestrator.errors import InvalidValue
 from orchestrator.model.integration import ForkPolicy, InputOutput, IntegrationVersion
 from orchestrator.model.values import DataType, Value
+from tests.unit.factories import make_catcher, make_integration, make_parameter, make_task, make_trigger
 
 NUMBER = Value(DataType.INT, 7)
 

@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from factories import make_integration, make_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from orchestrator.engine.plan import Plan, make_plan
 from orchestrator.engine.progress import Progress, TaskStatus, pack, unpack
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.states import ExecutionState, TaskState
+from tests.unit.factories import make_integration, make_task
 
 # Every way a task can stand: its state, whether it is ready, whether its failure is ignored.
 STANDS = {

@@ -5,17 +5,6 @@ import time
 from collections.abc import Iterable
 
 import pytest
-from factories import (
-    SAMPLES,
-    make_catcher,
-    make_integration,
-    make_parameter,
-    make_task,
-    make_task_types,
-    make_trigger,
-    needs_samples,
-    sample_names,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +17,17 @@ from orchestrator.model.integration import IntegrationVersion, Rollback
 from orchestrator.model.policies import ConditionalFailurePolicies, FailurePolicy, RetryStrategy
 from orchestrator.model.task_types import Done, TaskType, TaskTypes
 from orchestrator.model.values import DataType, Value
+from tests.unit.factories import (
+    SAMPLES,
+    make_catcher,
+    make_integration,
+    make_parameter,
+    make_task,
+    make_task_types,
+    make_trigger,
+    needs_samples,
+    sample_names,
+)
 
 TYPES = make_task_types()
 BAD = "$a$ = "  # a condition without its right side

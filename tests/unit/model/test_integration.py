@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from factories import SAMPLES, make_integration, make_task, make_trigger, needs_samples, sample_names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from orchestrator.model.fields import MAX_PROBLEMS
 from orchestrator.model.integration import ForkPolicy, InputOutput, JoinStrategy, NextTask, Rollback, TriggerNotNamed
 from orchestrator.model.policies import RetryStrategy
 from orchestrator.model.values import DataType, Value
+from tests.unit.factories import SAMPLES, make_integration, make_task, make_trigger, needs_samples, sample_names
 
 
 def sample(name: str) -> dict[str, Any]:

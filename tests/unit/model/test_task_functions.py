@@ -51,7 +51,7 @@ def test_a_value_that_does_not_fit_its_annotation_fails_the_attempt_and_names_th
     def double(number: int) -> int:
         return 2 * number
 
-    with pytest.raises(TaskError, match="parameter 'number': .*valid integer"):
+    with pytest.raises(TaskError, match=r"parameter 'number': .*valid integer"):
         run(double, config={"number": "many"})
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from contexts import make_context, values
-
 from orchestrator.model.values import Value, to_value
 from tasks import mapping
+from tests.unit.tasks.contexts import make_context, values
 
 Body = dict[str, Any]
 

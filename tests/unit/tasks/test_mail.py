@@ -8,11 +8,11 @@ import stat
 import threading
 
 import pytest
-from contexts import make_context, sample_config, values
 
 from orchestrator.errors import TaskError
 from orchestrator.model.task_types import Done, MailServer
 from tasks import mail
+from tests.unit.tasks.contexts import make_context, sample_config, values
 
 MESSAGE = {"To": ("ann@example.com",), "Subject": "Hello", "TextBody": "Grüße"}
 

@@ -6,14 +6,14 @@ import re
 import timeit
 
 import pytest
-from contexts import make_context, values
-from mappings import call, config_of, expression, field, loop_body, outputs_of, problems_of
 
 from orchestrator.errors import TaskError
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.task_types import TASK_TYPES
 from orchestrator.model.values import DataType, Value
 from tasks import mapping
+from tests.unit.tasks.contexts import make_context, values
+from tests.unit.tasks.mappings import call, config_of, expression, field, loop_body, outputs_of, problems_of
 
 
 def out(source, *, parameters=None, **output):

@@ -10,15 +10,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from contexts import make_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mappings import call, config_of, expression, field, loop_body, outputs_of, value_of
 
 from orchestrator.errors import TaskError
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value, parse_value, to_value
 from tasks import mapping
 from tasks.mapping import registry
+from tests.unit.tasks.contexts import make_context
+from tests.unit.tasks.mappings import call, config_of, expression, field, loop_body, outputs_of, value_of
 
 ARRAY_ROWS = "GET APPEND SIZE TO_SET APPEND_ALL TO_JSON SET REMOVE REMOVE_AT CONTAINS FOR_EACH FILTER"
 NUMBER_ARRAY_ROWS = ARRAY_ROWS + " SUM AVG MAX MIN"

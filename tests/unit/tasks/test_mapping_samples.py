@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from contexts import make_context, sample, sample_config
 
 from orchestrator.errors import TaskError
 from orchestrator.model.json_text import Json
 from orchestrator.model.values import parse_value
 from tasks import mapping
+from tests.unit.tasks.contexts import make_context, sample, sample_config
 
 
 def mapped(name: str, task_id: str, **parameters: object) -> dict[str, Json]:

@@ -8,10 +8,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from contexts import make_context, parameter_map, sample_config, values
 
 from orchestrator.errors import TaskError
 from tasks import rest
+from tests.unit.tasks.contexts import make_context, parameter_map, sample_config, values
 
 OUTPUTS = {
     "responseStatus": ("$`Task_1_responseStatus`$",),

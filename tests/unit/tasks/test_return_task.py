@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from contexts import make_context, values
 
 from orchestrator.errors import TaskError
 from orchestrator.model.task_types import TASK_TYPES, Done
 from tasks import return_task
+from tests.unit.tasks.contexts import make_context, values
 
 
 def test_the_return_task_fails_with_the_chosen_code_and_message():

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 
 import pytest
-from contexts import make_context, parameter_map, sample_config, values
 
 from orchestrator.errors import TaskError
 from orchestrator.model.task_types import TASK_TYPES, Child, ChildOutcome, Done, Join, StartChildren, Step
 from orchestrator.model.values import DataType, Value
 from tasks import loops, sub_integrations
+from tests.unit.tasks.contexts import make_context, parameter_map, sample_config, values
 
 CALL = TASK_TYPES.get("SubWorkflowExecutorV2Task")
 FOR_EACH = TASK_TYPES.get("SubWorkflowForEachLoopV2Task")

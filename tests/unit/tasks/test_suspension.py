@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from contexts import make_context, sample_config, values
 
 from orchestrator.errors import TaskError
 from orchestrator.model.task_types import TASK_TYPES, Suspend
 from tasks import suspension
+from tests.unit.tasks.contexts import make_context, sample_config, values
 
 
 def test_the_approval_of_the_order_sample_waits_for_its_addressee_for_two_days():
