@@ -62,7 +62,7 @@ def celery_app(settings):
     app = Celery("stand-in", broker=settings.broker_url, set_as_current=False)
     app.conf.update(file_broker.celery_settings(settings.broker_url or ""), broker_connection_retry_on_startup=True)
 
-    @app.task(name="answer")
+    @app.task(name="answer", shared=False)
     def answer(text):
         say(text)
 

@@ -6,6 +6,7 @@ the outcomes in an order of chance until none is left. Each test plays, and chec
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ from orchestrator.model.states import ExecutionState as X
 from orchestrator.model.values import DataType, Value
 from tests.unit.factories import make_integration, make_parameter, make_task, make_trigger
 
-EXAMPLES = 50  # of every property, half a second; a new rule deserves 5,000 once
+EXAMPLES = 40  # of every property, half a second; a new rule deserves 5,000 once
 PROPERTY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MOST_TASKS = 40
@@ -163,21 +164,19 @@ def flows(draw: st.DrawFn, *, is_quiet: bool = False) -> Flow:
 
     is_harsh = draw(st.booleans())
     scripts = [script for script in _SCRIPTS if is_harsh or script.kind != "suspend"]
-    forms = st.tuples(
-        st.sampled_from(_ALL_JOINS if is_quiet else tuple(JoinStrategy)),
-        st.sampled_from(FORKS),
-        st.sampled_from(_HARSH_POLICIES if is_harsh and not is_quiet else _MILD_POLICIES),
-        st.lists(st.sampled_from(scripts), min_size=1, max_size=MOST_ATTEMPTS),
-    )
-    drawn = {_number_at(position): draw(forms) for position in range(count)}
+    joins = _ALL_JOINS if is_quiet else tuple(JoinStrategy)
+    policies = _HARSH_POLICIES if is_harsh and not is_quiet else _MILD_POLICIES
+    forms = st.sampled_from(list(itertools.product(joins, FORKS, policies)))  # one draw: most of the time goes there
+    several = st.lists(st.sampled_from(scripts), min_size=1, max_size=MOST_ATTEMPTS)
+    drawn = {_number_at(position): (draw(forms), draw(several)) for position in range(count)}
     some = st.lists(st.integers(0, count - 1), min_size=(count + 1) // 2, unique=True)
     starts = draw(st.just([]) | st.just([]) | some)
     trigger = make_trigger(starts=[edge_to(start, None) for start in starts], fork=draw(st.sampled_from(FORKS)))
     tasks = {_number_at(position): edges for position, edges in next_tasks.items()}
     version = make_integration(
         *(
-            make_task(number, next=tasks[number], join=drawn[number][0], fork=drawn[number][1], **drawn[number][2])
-            for number in sorted(tasks)
+            make_task(number, next=tasks[number], join=join, fork=fork, **policy)
+            for number, ((join, fork, policy), _) in sorted(drawn.items())
         ),
         triggers=[trigger],
         parameters=[make_parameter(ERROR_MESSAGE)],
@@ -185,7 +184,7 @@ def flows(draw: st.DrawFn, *, is_quiet: bool = False) -> Flow:
     return Flow(
         plan=make_plan(version, trigger, light=()),
         is_sync=draw(st.booleans()),
-        scripts={number: scripts for number, (_, _, _, scripts) in drawn.items()},
+        scripts={number: scripts for number, (_, scripts) in drawn.items()},
         stays_held=draw(st.frozensets(st.sampled_from(sorted(tasks)), max_size=2)) if is_harsh else frozenset(),
         is_quiet=is_quiet,
     )
