@@ -43,24 +43,25 @@ class TreeReader:
         Raises:
             ExecutionNotFound: there is none.
         """
-        tree = self._queries.tree(execution_id)
-        self._catch_up(tree)
-        live = self._queries.live([each.id for each in tree if not each.state.is_final])
+        with self._queries.at_one_moment() as queries:  # or a state would not fit the tasks that it stands for
+            tree = queries.tree(execution_id)
+            self._catch_up(tree, queries)
+            live = queries.live([each.id for each in tree if not each.state.is_final])
         return self._assemble(tree, live)
 
     def shallow(self, stored: StoredExecution) -> Execution:
         """A row that was read already, without what is below it."""
-        self._catch_up([stored])
+        self._catch_up([stored], self._queries)
         live = {} if stored.state.is_final else self._queries.live([stored.id])
         return self._execution(stored, live.get(stored.id, {}), ())
 
-    def _catch_up(self, tree: Sequence[StoredExecution]) -> None:
+    def _catch_up(self, tree: Sequence[StoredExecution], queries: ExecutionQueries) -> None:
         for each in tree:
             if each.id not in self._folds:
                 plan = self._plans.get(each.version_id, each.trigger_id)
                 self._folds[each.id] = _Fold(plan, parameters=dict(each.request), keep=self._snapshots)
         behind = {e.id: known for e in tree if (known := self._folds[e.id].revision) < e.revision}
-        for execution_id, entries in self._queries.entries(behind).items():
+        for execution_id, entries in queries.entries(behind).items():
             for entry in entries:
                 self._folds[execution_id].add(entry)
 

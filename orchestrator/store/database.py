@@ -57,10 +57,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads, and blocks nobody."""
+    def read(self, *, at_one_moment: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that only reads, and blocks nobody.
+
+        Args:
+            at_one_moment: all statements see the database as it is at the first; on SQLite they do so anyway.
+        """
         with self._connect() as connected:
             connection = connected.execution_options(**{_READ_ONLY: True})
+            if at_one_moment and not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
 

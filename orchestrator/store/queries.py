@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import sqlalchemy as sa
 
@@ -38,8 +39,22 @@ Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because 
 class ExecutionQueries:
     """Finds executions and what belongs to them."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, database: Database, connection: sa.Connection | None = None) -> None:
+        self.database, self._connection = database, connection
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[Self]:
+        """The same queries, all answered from the database as it is at the first of them."""
+        with self.database.read(at_one_moment=True) as connection:
+            yield type(self)(self.database, connection)
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        if self._connection is not None:
+            yield self._connection
+        else:
+            with self.database.read() as connection:
+                yield connection
 
     def state(self, execution_id: str) -> ExecutionState:
         """Where an execution stands.
@@ -47,7 +62,7 @@ class ExecutionQueries:
         Raises:
             ExecutionNotFound: there is none.
         """
-        with self.database.read() as connection:
+        with self._read() as connection:
             state = connection.execute(
                 sa.select(executions.c.state).where(executions.c.id == execution_id)
             ).scalar_one_or_none()
@@ -66,7 +81,7 @@ class ExecutionQueries:
         below = sa.select(executions.c.id).where(executions.c.id == execution_id).cte("below", recursive=True)
         below = below.union_all(sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id))
         statement = sa.select(executions).where(executions.c.id.in_(sa.select(below.c.id)))
-        with self.database.read() as connection:
+        with self._read() as connection:
             found = {row.id: to_stored(row) for row in connection.execute(statement)}
         if execution_id not in found:
             raise ExecutionNotFound(execution_id)
@@ -88,13 +103,13 @@ class ExecutionQueries:
             statement = statement.where(executions.c.state == state.value)
         if not with_children:
             statement = statement.where(executions.c.parent_id.is_(None))
-        with self.database.read() as connection:
+        with self._read() as connection:
             return [to_stored(row) for row in connection.execute(statement)]
 
     def entries(self, revisions: Mapping[str, int]) -> Entries:
         """The history of executions after the revision that is known of each, in order."""
         found: Entries = defaultdict(list)
-        with self.database.read() as connection:
+        with self._read() as connection:
             for ids in _chunks(list(revisions)):
                 statement = (
                     sa.select(history)
@@ -110,7 +125,7 @@ class ExecutionQueries:
     def live(self, execution_ids: Sequence[str]) -> dict[str, dict[int, LiveAttempt]]:
         """The live attempts of executions, by task number."""
         found: dict[str, dict[int, LiveAttempt]] = defaultdict(dict)
-        with self.database.read() as connection:
+        with self._read() as connection:
             for ids in _chunks(execution_ids):
                 rows = connection.execute(sa.select(live_attempts).where(live_attempts.c.execution_id.in_(ids)))
                 for row in rows:

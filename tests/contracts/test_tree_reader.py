@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.model.states import TaskState
+from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.query import Snapshots, TreeReader
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
@@ -82,3 +82,20 @@ def test_a_task_that_a_worker_has_claimed_is_shown_as_running(world):
     assert running.state is TaskState.IN_PROCESS
     assert [(each.attempt, each.worker, each.ended_at) for each in running.attempts] == [(1, "me", None)]
     assert running.duration_s is None
+
+
+def test_an_execution_is_read_as_it_was_at_one_moment(world, monkeypatch):
+    """The last task ends between two looks at the database: state and tasks must fit each other all the same."""
+    first, second = world.submit(heavy(1, next=[2]), heavy(2))
+    world.drive(first)
+    read_entries = ExecutionQueries.entries
+
+    def entries_after_the_end(queries, revisions):
+        world.drive(second)
+        return read_entries(queries, revisions)
+
+    monkeypatch.setattr(ExecutionQueries, "entries", entries_after_the_end)
+    execution = reader(world).read(world.id)
+
+    assert execution.state is ExecutionState.PROCESSING
+    assert [task.state for task in execution.tasks] == [TaskState.SUCCEED, TaskState.PENDING_EXECUTION]
