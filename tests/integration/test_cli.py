@@ -257,23 +257,26 @@ def interrupted(folder, home, number):
         return code, process.stderr.read(), before
 
 
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+
+
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_and_sigterm_end_a_run_and_leave_no_process(folder, tmp_path):
+def test_ctrl_c_sigterm_and_kill_9_end_a_run_and_leave_no_process(folder, tmp_path):
     results = {}
 
     def run(number):
         results[number] = interrupted(folder, tmp_path / number.name, number)
 
-    threads = [threading.Thread(target=run, args=[number]) for number in (signal.SIGINT, signal.SIGTERM)]
+    threads = [threading.Thread(target=run, args=[number]) for number in CODES]
     for each in threads:
         each.start()
     for each in threads:
         each.join()
 
-    assert {number: code for number, (code, _, _) in results.items()} == {signal.SIGINT: 130, signal.SIGTERM: 143}
+    assert {number: code for number, (code, _, _) in results.items()} == CODES
     for number, (_, said, before) in results.items():
         assert len(before) >= 3, "command, redis and worker"
-        assert still_alive(before, within_s=1) == []
+        assert still_alive(before, within_s=5) == []
         assert tagged(f"CLI_TEST={tmp_path / number.name}") == []
         assert "Traceback" not in said
     assert "error: interrupted" in results[signal.SIGINT][1]
