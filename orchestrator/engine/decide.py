@@ -271,7 +271,8 @@ class _Draft:
     # -- failures --------------------------------------------------------------------------------------------------
 
     def fail(self, event: Failed) -> None:
-        number, error = event.number, replace(event.error, task_number=event.number)
+        # The traceback stays in the history: what counts here is written again with every commit.
+        number, error = event.number, replace(event.error, task_number=event.number, traceback="")
         self._tell_of(error)
         policy = _policy_for(self.plan.tasks[number].config, self.parameters, is_sync=self.is_sync)
         match policy.strategy:

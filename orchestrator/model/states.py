@@ -11,10 +11,11 @@ Execution::
 Task::
 
     PENDING_EXECUTION --> IN_PROCESS --> SUCCEED --> PENDING_ROLLBACK --> ROLLBACK_IN_PROCESS --> ROLLEDBACK
-           |               |   ^  |
-           v               |   |  +--> FAILED | FATAL | CANCELLED
-        SKIPPED            v   |
-                RETRY_ON_HOLD / SUSPENDED
+           |      ^           |  |
+           v      +-----------+  +-----> FAILED | FATAL | CANCELLED
+        SKIPPED   (given back)   |
+                                 +-----> RETRY_ON_HOLD --> IN_PROCESS | CANCELLED
+                                 +-----> SUSPENDED     --> SUCCEED | FAILED | CANCELLED
 
 The names are those of the Integrations API v1 (executions, ``state`` and ``taskExecutionState``): SUCCEED has no -ED.
 What must not happen: a state written anywhere without an arrow of these tables.

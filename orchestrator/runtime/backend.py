@@ -40,23 +40,18 @@ import sqlalchemy as sa
 from celery import group, states
 from celery.backends.base import BaseBackend
 from celery.canvas import maybe_signature
-from celery.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError, TimeoutError  # noqa: A004 - Celery's own
+from celery.exceptions import ChordError, ImproperlyConfigured, TimeoutError  # noqa: A004 - Celery's own
 from celery.result import GroupResult, result_from_tuple
 from celery.utils.functional import LRUCache
 from kombu.serialization import loads
 
-from orchestrator.engine.canvas import parse_celery_id, to_celery_id
-from orchestrator.errors import TaskError, Unreachable
-from orchestrator.model.history import Entry, EntryKind, ErrorInfo
-from orchestrator.model.states import ExecutionState
-from orchestrator.model.values import Value
+from orchestrator.errors import Unreachable
+from orchestrator.runtime.metas import attempt_meta, execution_meta, is_ours, to_key
 from orchestrator.store.database import Database
-from orchestrator.store.results import ExecutionResult, LiveAttempt, Part, ResultStore
-from orchestrator.store.rows import AttemptKey, Phase
+from orchestrator.store.results import ExecutionResult, Part, ResultStore
 
 log = logging.getLogger(__name__)
 
-SUSPENDED: Final = "SUSPENDED"  # no word of Celery's: not ready, and nothing runs
 FIRST_POLL_S: Final = 0.005
 LONGEST_POLL_S: Final = 0.1  # one look-up by primary key; Celery's 0.5 would show in every short task
 POLL_GROWTH: Final = 1.5
@@ -163,7 +158,7 @@ class ExecutionBackend(BaseBackend):
         return bool(self._ensure_retryable(self._metas, [task_id]))
 
     def _metas(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
-        keys = {each: key for each in ids if (key := _to_key(each)) is not None}
+        keys = {each: key for each in ids if (key := to_key(each)) is not None}
         attempts = self._store.attempts(keys.values()) if keys else {}
         metas = {each: attempt_meta(attempts[key]) for each, key in keys.items() if key in attempts}
         if others := [each for each in ids if each not in keys]:
@@ -334,76 +329,6 @@ class ExecutionBackend(BaseBackend):
         if self.expires:
             waiting_s = self.app.conf.get("result_chord_expires") or max(self.expires, WAITING_CHORD_S)
             self._ensure_retryable(self._store.delete_expired, results_after_s=self.expires, chords_after_s=waiting_s)
-
-
-# -- ids -------------------------------------------------------------------------------------------------------------
-
-
-def _to_key(celery_id: str) -> AttemptKey | None:
-    parsed = parse_celery_id(str(celery_id))
-    # 007.1.2 is one of ours, report.2024.01 is not: only what we would write ourselves.
-    if parsed is None or to_celery_id(*parsed) != celery_id:
-        return None
-    execution_id, number, attempt, round_ = parsed
-    return AttemptKey(execution_id=execution_id, number=number, attempt=attempt, round=round_)
-
-
-def is_ours(celery_id: str) -> bool:
-    """Whether an id is that of an attempt or a join. An execution's own id looks like any UUID: its row tells."""
-    return _to_key(celery_id) is not None
-
-
-# -- rows as Celery's metas --------------------------------------------------------------------------------------------
-
-_EXECUTION_STATUS: Final = {
-    ExecutionState.PENDING: states.PENDING,
-    ExecutionState.PROCESSING: states.STARTED,
-    ExecutionState.SUCCEEDED: states.SUCCESS,
-    ExecutionState.FAILED: states.FAILURE,
-    ExecutionState.CANCELLED: states.REVOKED,
-    ExecutionState.RETRY_ON_HOLD: states.RETRY,
-    ExecutionState.SUSPENDED: SUSPENDED,
-}
-_ENTRY_STATUS: Final = {
-    EntryKind.SUCCEEDED: states.SUCCESS,
-    EntryKind.FAILED: states.FAILURE,
-    EntryKind.STOPPED: states.REVOKED,
-    EntryKind.SUSPENDED: SUSPENDED,
-}
-
-
-def execution_meta(found: ExecutionResult) -> dict[str, Any]:
-    """An execution as Celery sees a task; the result is its response parameters as plain JSON."""
-    status = _EXECUTION_STATUS[found.state]
-    meta = _outcome_meta(status, parameters=found.response, error=found.error)
-    return meta | {"date_done": found.ended_at and found.ended_at.isoformat()}
-
-
-def attempt_meta(found: LiveAttempt | Entry) -> dict[str, Any]:
-    """An attempt as Celery sees a task; the result is its outputs as plain JSON."""
-    if isinstance(found, Entry):
-        meta = _outcome_meta(_ENTRY_STATUS[found.kind], parameters=found.parameters, error=found.error)
-        return meta | {"date_done": found.ended_at.isoformat(), "worker": found.worker}
-    if found.phase is Phase.RUN and found.worker is None:
-        return {"status": states.PENDING, "result": None, "name": found.task_type}
-    info = {"hostname": found.worker} if found.worker else None  # nobody, while it waits for sub-executions
-    return {"status": states.STARTED, "result": info, "name": found.task_type, "worker": found.worker}
-
-
-def _outcome_meta(status: str, *, parameters: Mapping[str, Value], error: ErrorInfo | None) -> dict[str, Any]:
-    result: Any = None
-    if status == states.SUCCESS:
-        result = {key: value.python for key, value in parameters.items()}
-    elif status == states.FAILURE:
-        result = _raised(TaskError, *((error.message, error.code) if error else ("it failed",)))
-    elif status == states.REVOKED:
-        result = _raised(TaskRevokedError, "cancelled")
-    return {"status": status, "result": result, "traceback": error.traceback or None if error else None, "children": []}
-
-
-def _raised(kind: type[Exception], *arguments: Any) -> dict[str, Any]:
-    """An exception the way Celery keeps one: it makes it again only if the class is loaded and is an exception."""
-    return {"exc_type": kind.__name__, "exc_message": list(arguments), "exc_module": kind.__module__}
 
 
 # -- small parts -------------------------------------------------------------------------------------------------------

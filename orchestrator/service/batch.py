@@ -104,6 +104,8 @@ class Batch:
         self._decide(result)
 
     def _decide(self, result: Result) -> None:
+        if self.is_stopping and result.children:
+            result = _without_children(result)
         event = result.event
         decision = decide(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
         self._entries.append(_entry(result, decision, worker=self._worker))
@@ -162,6 +164,12 @@ class Batch:
         self.stored = replace(self.stored, revision=revision, state=change.state, progress=change.progress)
         self._results = []
         self._clear_batch()
+
+
+def _without_children(result: Result) -> Result:
+    """The execution began to stop while the task decided to start sub-executions: they do not begin."""
+    stopped = Stopped(number=result.event.number, attempt=result.event.attempt, was_running=True)
+    return replace(result, event=stopped, children=(), wait=None, details=None)
 
 
 _KINDS: Final[dict[type[TaskOutcome], EntryKind]] = {

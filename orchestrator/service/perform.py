@@ -25,6 +25,7 @@ from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution
 from orchestrator.store.rows import MAX_NAME, Claimed, Method, NewExecution, ParentLink, Wait
 
+MAX_MESSAGE: Final = 10_000  # characters of an error's message; it is kept with the execution, not only in the history
 _CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
 
 
@@ -188,12 +189,12 @@ def _check_names(outputs: Mapping[str, Value]) -> None:
 def _to_error(error: Exception) -> ErrorInfo:
     code: str | int = "INTERNAL_ERROR"
     if isinstance(error, TaskError):
-        code = error.code
+        code = error.code if isinstance(error.code, int) else str(error.code)
     elif isinstance(error, OrchestratorError):
         code = "INVALID_ARGUMENT"
     is_ours = isinstance(error, OrchestratorError)
     return ErrorInfo(
-        message=str(error) or type(error).__name__,
+        message=(str(error) or type(error).__name__)[:MAX_MESSAGE],
         code=code,
         type=type(error).__name__,
         traceback="" if is_ours else "".join(traceback.format_exception(error)),

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.engine.plan import Plan
+from orchestrator.engine.decide import Decision, Started, decide
+from orchestrator.engine.plan import TRIGGER, Plan
+from orchestrator.engine.progress import Progress
 from orchestrator.model.execution import AttemptView, Execution, Snapshot, TaskView
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.states import TaskState
 from orchestrator.model.values import Value
 from orchestrator.service.plans import Plans
+from orchestrator.service.start import with_system_variables
 from orchestrator.store.queries import ExecutionQueries, LiveAttempt
-from orchestrator.store.rows import StoredExecution
+from orchestrator.store.rows import Method, StoredExecution
 
 
 class Snapshots(StrEnum):
@@ -58,12 +61,19 @@ class TreeReader:
     def _catch_up(self, tree: Sequence[StoredExecution], queries: ExecutionQueries) -> None:
         for each in tree:
             if each.id not in self._folds:
-                plan = self._plans.get(each.version_id, each.trigger_id)
-                self._folds[each.id] = _Fold(plan, parameters=dict(each.request), keep=self._snapshots)
+                self._folds[each.id] = self._begin(each)
         behind = {e.id: known for e in tree if (known := self._folds[e.id].revision) < e.revision}
         for execution_id, entries in queries.entries(behind).items():
             for entry in entries:
                 self._folds[execution_id].add(entry)
+
+    def _begin(self, stored: StoredExecution) -> _Fold:
+        """Where the history starts: what the start decided is not in it, and follows from the request alone."""
+        plan = self._plans.get(stored.version_id, stored.trigger_id)
+        is_sync = stored.method is Method.POST
+        parameters = with_system_variables(stored.request, is_sync=is_sync)
+        started = decide(plan, Progress(), Started(), parameters=parameters, is_sync=is_sync)
+        return _Fold(plan, started, parameters=dict(stored.request), keep=self._snapshots)
 
     def _assemble(self, tree: Sequence[StoredExecution], live: dict[str, dict[int, LiveAttempt]]) -> Execution:
         """Children before parents, so that every execution is built once, however deep the tree."""
@@ -106,11 +116,12 @@ class _Fold:
     """The history of one execution, folded so far."""
 
     plan: Plan
+    started: Decision
     parameters: dict[str, Value]
     keep: Snapshots
     revision: int = 0
     tasks: dict[int, TaskView] = field(init=False)
-    edges: dict[tuple[int, int], bool] = field(default_factory=dict)
+    edges: dict[tuple[int, int], bool] = field(init=False)
     snapshots: list[Snapshot] = field(default_factory=list)
     latest: Entry | None = None  # the checkpoint whose snapshot is still to be built
     began: dict[int, datetime] = field(default_factory=dict)  # attempts that wait for sub-executions
@@ -120,6 +131,9 @@ class _Fold:
             number: TaskView(number=number, type=task.config.task, name=task.config.display_name or task.config.task)
             for number, task in self.plan.tasks.items()
         }
+        for number, state in self.started.states.items():
+            self.tasks[number] = replace(self.tasks[number], state=state)
+        self.edges = {edge: result for edge, result in self.started.edges.items() if edge[0] != TRIGGER}
 
     def add(self, entry: Entry) -> None:
         """Apply the next entry."""

@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.errors import TaskError
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service import drive as driving
@@ -269,4 +270,23 @@ def test_a_join_that_runs_again_and_again_with_other_results_between_loses_nothi
 
     assert len(joins) == 1
     assert world.execution.state is ExecutionState.SUCCEEDED
+    assert world.live() == {}
+
+
+def test_sub_executions_do_not_begin_when_the_execution_is_stopping_meanwhile(world):
+    """The FATAL of a sibling is committed while the task decides to start them."""
+    world.publish(flow("child", heavy(1)))
+    fatal, call = world.submit(heavy(1, **FATAL), task(2, "Call"), starts=[1, 2])
+
+    def fail():
+        raise TaskError("broken")
+
+    world.code[1] = fail
+    world.code[2] = lambda: world.drive(fatal, worker="sibling")
+    world.drive(call)
+
+    execution = world.execution
+    assert execution.state is ExecutionState.FAILED
+    assert world.states() == {1: "FATAL", 2: "CANCELLED"}
+    assert execution.children == ()
     assert world.live() == {}

@@ -13,7 +13,8 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
-from orchestrator.store.executions import LEASE_S, ExecutionStore
+from orchestrator.store.commits import LEASE_S
+from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey, Due, Fired, Refusal
 from orchestrator.store.tables import executions, history, live_attempts, now, parameters, timers

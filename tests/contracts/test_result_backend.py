@@ -26,7 +26,8 @@ from orchestrator.model.history import Entry, EntryKind, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import DataType, Value, to_json_text
 from orchestrator.runtime import backend as backend_module
-from orchestrator.runtime.backend import ExecutionBackend, is_ours
+from orchestrator.runtime.backend import ExecutionBackend
+from orchestrator.runtime.metas import is_ours
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.results import ResultStore

@@ -99,3 +99,14 @@ def test_an_execution_is_read_as_it_was_at_one_moment(world, monkeypatch):
 
     assert execution.state is ExecutionState.PROCESSING
     assert [task.state for task in execution.tasks] == [TaskState.SUCCEED, TaskState.PENDING_EXECUTION]
+
+
+def test_a_start_task_that_its_condition_skipped_is_shown_skipped(world):
+    """The start is decided when the execution is created, before there is any history."""
+    first, *_ = world.submit(heavy(1), heavy(2), starts=[1, (2, "$absent$ = 1")])
+
+    before = world.states()
+    world.drive(first)
+
+    assert before == {1: "PENDING_EXECUTION", 2: "SKIPPED"}
+    assert world.states() == {1: "SUCCEED", 2: "SKIPPED"}
