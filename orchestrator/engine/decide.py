@@ -25,8 +25,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
+from orchestrator.engine.events import (
+    ChildrenStarted,
+    Event,
+    Failed,
+    RetryDue,
+    Started,
+    Stopped,
+    Succeeded,
+    Suspended,
+    TaskOutcome,
+)
 from orchestrator.engine.plan import TRIGGER, Edge, Plan
 from orchestrator.engine.progress import Progress, TaskStatus
 from orchestrator.errors import InvalidValue
@@ -47,70 +58,6 @@ from orchestrator.model.values import DataType, Value
 ERROR_INFO: Final = "`ErrorInfo`"
 ERROR_MESSAGE: Final = "ErrorMessage"  # a variable of this name, if declared, takes the message of a failed task
 _NO_POLICY: Final = FailurePolicy()
-
-# -- events --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Started:
-    """The execution begins: the trigger's edges are decided."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Succeeded:
-    """An attempt did its work. ``outputs`` have the declared types already."""
-
-    number: int
-    attempt: int
-    outputs: Mapping[str, Value] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
-    """An attempt failed. ``jitter`` is a random number in [0, 1) for a retry's delay."""
-
-    number: int
-    attempt: int
-    error: ErrorInfo
-    jitter: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Suspended:
-    """An attempt left a suspension behind."""
-
-    number: int
-    attempt: int
-    outputs: Mapping[str, Value] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChildrenStarted:
-    """An attempt waits for sub-executions. It stays IN_PROCESS; its join will bring the next event."""
-
-    number: int
-    attempt: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stopped:
-    """A task did not run, or was ended, because the execution is stopping. ``was_running``: its code had started."""
-
-    number: int
-    attempt: int
-    was_running: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RetryDue:
-    """The wait after the failed attempt ``attempt`` is over."""
-
-    number: int
-    attempt: int
-
-
-TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped
-Event: TypeAlias = Started | TaskOutcome | RetryDue
 
 # -- decisions -----------------------------------------------------------------------------------------------------
 

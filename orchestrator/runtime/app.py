@@ -1,7 +1,7 @@
 """The Celery app: its configuration, and one Celery task for each task type.
 
 ``celery -A orchestrator worker -Q executor.default`` and ``orchestrator worker`` both load ``default_app``. The
-configuration is what ``reference/reliability`` calls the baseline: JSON only, late acks, one message at a time,
+configuration loses nothing where Celery can help it: JSON only, late acks, one message at a time,
 nothing that turns a lost connection into a lost task. What a worker does with a message is ``service.drive``.
 """
 

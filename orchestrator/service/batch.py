@@ -13,17 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.engine.decide import (
-    ChildrenStarted,
-    Decision,
-    Dispatch,
-    Failed,
-    Stopped,
-    Succeeded,
-    Suspended,
-    TaskOutcome,
-    decide,
-)
+from orchestrator.engine.decide import Decision, Dispatch, decide
+from orchestrator.engine.events import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import pack, unpack
 from orchestrator.model.history import Entry, EntryKind

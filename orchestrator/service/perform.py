@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from orchestrator.engine.decide import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
+from orchestrator.engine.events import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
 from orchestrator.engine.plan import Plan
 from orchestrator.errors import InvalidValue, OrchestratorError, TaskError
 from orchestrator.model.fields import is_storable

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.engine.decide import Decision, Started, decide
+from orchestrator.engine.decide import Decision, decide
+from orchestrator.engine.events import Started
 from orchestrator.engine.plan import TRIGGER, Plan
 from orchestrator.engine.progress import Progress
 from orchestrator.model.execution import AttemptView, Execution, Snapshot, TaskView

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.engine.canvas import Message
-from orchestrator.engine.decide import Decision, Dispatch, Started, decide
+from orchestrator.engine.decide import Decision, Dispatch, decide
+from orchestrator.engine.events import Started
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import Progress, pack

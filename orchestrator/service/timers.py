@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from orchestrator.engine.decide import Decision, RetryDue, decide
+from orchestrator.engine.decide import Decision, decide
+from orchestrator.engine.events import RetryDue
 from orchestrator.engine.progress import pack, unpack
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.service.services import Services

@@ -9,21 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.decide import (
-    ERROR_INFO,
-    ERROR_MESSAGE,
-    ChildrenStarted,
-    Decision,
-    Event,
-    Failed,
-    RetryDue,
-    Started,
-    Stopped,
-    Succeeded,
-    Suspended,
-    Timer,
-    decide,
-)
+from orchestrator.engine.decide import ERROR_INFO, ERROR_MESSAGE, Decision, Timer, decide
+from orchestrator.engine.events import ChildrenStarted, Event, Failed, RetryDue, Started, Stopped, Succeeded, Suspended
 from orchestrator.engine.plan import make_plan
 from orchestrator.engine.progress import Progress
 from orchestrator.errors import IllegalArrow

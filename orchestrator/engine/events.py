@@ -1,0 +1,72 @@
+"""Events: what can happen to an execution. ``decide`` says what each of them means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from orchestrator.model.history import ErrorInfo
+from orchestrator.model.values import Value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """The execution begins: the trigger's edges are decided."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Succeeded:
+    """An attempt did its work. ``outputs`` have the declared types already."""
+
+    number: int
+    attempt: int
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """An attempt failed. ``jitter`` is a random number in [0, 1) for a retry's delay."""
+
+    number: int
+    attempt: int
+    error: ErrorInfo
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspended:
+    """An attempt left a suspension behind."""
+
+    number: int
+    attempt: int
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildrenStarted:
+    """An attempt waits for sub-executions. It stays IN_PROCESS; its join will bring the next event."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """A task did not run, or was ended, because the execution is stopping. ``was_running``: its code had started."""
+
+    number: int
+    attempt: int
+    was_running: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryDue:
+    """The wait after the failed attempt ``attempt`` is over."""
+
+    number: int
+    attempt: int
+
+
+TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped
+Event: TypeAlias = Started | TaskOutcome | RetryDue
