@@ -39,7 +39,7 @@ from orchestrator.engine.events import (
     TaskOutcome,
 )
 from orchestrator.engine.plan import TRIGGER, Edge, Plan
-from orchestrator.engine.progress import Progress, TaskStatus
+from orchestrator.engine.progress import UNTOUCHED, Progress, TaskStatus
 from orchestrator.errors import InvalidValue
 from orchestrator.model.conditions import parse_condition
 from orchestrator.model.history import ErrorInfo
@@ -166,28 +166,28 @@ class _Draft:
         return status is None or not status.is_active or status.attempt != event.attempt
 
     def waits_for_retry(self, number: int, attempt: int) -> bool:
-        status = self.tasks.get(number, _UNTOUCHED)
+        status = self.tasks.get(number, UNTOUCHED)
         return _is_held(status) and status.attempt == attempt
 
     # -- one task --------------------------------------------------------------------------------------------------
 
     def move(self, number: int, event: TaskEvent, *, is_ignored: bool = False) -> None:
         """Follow one arrow. The only place where a task's state changes."""
-        before = self.tasks.get(number, _UNTOUCHED)
+        before = self.tasks.get(number, UNTOUCHED)
         self._put(
             number, replace(before, state=next_task_state(before.state, event), is_ready=False, is_ignored=is_ignored)
         )
         self.states[number] = self.tasks[number].state
 
     def _put(self, number: int, after: TaskStatus) -> None:
-        before = self.tasks.get(number, _UNTOUCHED)
+        before = self.tasks.get(number, UNTOUCHED)
         self.tasks[number] = after
         self.active += after.is_active - before.is_active
         self.suspended += (after.state is TaskState.SUSPENDED) - (before.state is TaskState.SUSPENDED)
         self.held += _is_held(after) - _is_held(before)
 
     def make_ready(self, number: int) -> None:
-        before = self.tasks.get(number, _UNTOUCHED)
+        before = self.tasks.get(number, UNTOUCHED)
         self._put(number, replace(before, is_ready=True, attempt=before.attempt + 1))
         self.dispatch.append(Dispatch(number=number, attempt=before.attempt + 1))
 
@@ -256,7 +256,7 @@ class _Draft:
         """Nothing becomes ready any more; what only waits is over now, what runs is left to end."""
         self.stopping = outcome
         for number in self.plan.numbers:
-            status = self.tasks.get(number, _UNTOUCHED)
+            status = self.tasks.get(number, UNTOUCHED)
             if status.is_active:
                 continue
             if status.state is TaskState.PENDING_EXECUTION:
@@ -300,7 +300,7 @@ class _Draft:
         target = edge.target
         arrived = self.arrived[target] = self.arrived.get(target, 0) + 1
         true = self.true[target] = self.true.get(target, 0) + result
-        status = self.tasks.get(target, _UNTOUCHED)
+        status = self.tasks.get(target, UNTOUCHED)
         if status.state is not TaskState.PENDING_EXECUTION or status.is_ready:
             return
         task = self.plan.tasks[target]
@@ -354,9 +354,6 @@ class _Draft:
         leaves = [self.tasks[number] for number, task in self.plan.tasks.items() if task.is_leaf]
         a_leaf_failed = any(leaf.state is TaskState.FAILED and not leaf.is_ignored for leaf in leaves)
         return a_leaf_failed or not any(leaf.state is TaskState.SUCCEED or leaf.is_ignored for leaf in leaves)
-
-
-_UNTOUCHED: Final = TaskStatus()
 
 
 def _is_held(status: TaskStatus) -> bool:
