@@ -10,12 +10,15 @@ Execution::
 
 Task::
 
-    PENDING_EXECUTION --> IN_PROCESS --> SUCCEED --> PENDING_ROLLBACK --> ROLLBACK_IN_PROCESS --> ROLLEDBACK
+    PENDING_EXECUTION --> IN_PROCESS --> SUCCEED --> PENDING_ROLLBACK <--> ROLLBACK_IN_PROCESS --> ROLLEDBACK
            |      ^           |  |
            v      +-----------+  +-----> FAILED | FATAL | CANCELLED
         SKIPPED   (given back)   |
                                  +-----> RETRY_ON_HOLD --> IN_PROCESS | CANCELLED
                                  +-----> SUSPENDED     --> SUCCEED | FAILED | CANCELLED
+
+A restart of the whole execution (RESTART_INTEGRATION_WITH_BACKOFF) takes every task that was reached back to
+PENDING_EXECUTION; nothing of it runs then. ``docs/states.md`` draws both machines from these tables.
 
 The names are those of the Integrations API v1 (executions, ``state`` and ``taskExecutionState``): SUCCEED has no -ED.
 What must not happen: a state written anywhere without an arrow of these tables.
@@ -94,6 +97,7 @@ class TaskEvent(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
     RETURNED = "returned"  # its worker gave it back or died: a system retry
+    RESTARTED = "restarted"  # with the whole execution, from the beginning
     ROLLBACK_WANTED = "rollback wanted"
     ROLLBACK_STARTED = "rollback started"
     ROLLED_BACK = "rolled back"
@@ -148,7 +152,12 @@ TASK_ARROWS: Final[dict[tuple[TaskState, TaskEvent], TaskState]] = {
     (_T.SUSPENDED, _V.CANCELLED): _T.CANCELLED,
     (_T.SUCCEED, _V.ROLLBACK_WANTED): _T.PENDING_ROLLBACK,
     (_T.PENDING_ROLLBACK, _V.ROLLBACK_STARTED): _T.ROLLBACK_IN_PROCESS,
+    (_T.ROLLBACK_IN_PROCESS, _V.HELD): _T.PENDING_ROLLBACK,
     (_T.ROLLBACK_IN_PROCESS, _V.ROLLED_BACK): _T.ROLLEDBACK,
+    **{
+        (state, _V.RESTARTED): _T.PENDING_EXECUTION
+        for state in (_T.SUCCEED, _T.FAILED, _T.SKIPPED, _T.CANCELLED, _T.RETRY_ON_HOLD)
+    },
 }
 
 

@@ -6,7 +6,12 @@
   is gone when the attempt is over, so this table is as large as what is going on now, however long the history.
 * ``parameters``: the current parameters of live executions that differ from the request.
 * ``history``: one row a change, append-only: attempt stats, snapshots and audits are read from it.
-* ``timers``: retries that are due later.
+* ``timers``: what is due later: retries, scheduled starts, deadlines, timeouts, ends of suspensions.
+* ``suspensions``: what waits, or waited, for a person or an outside system.
+* ``signals``: instructions to live executions, with who gave them; kept.
+* ``schedules``: when the cron triggers of published versions fire next.
+* ``limits``, ``limit_holders``, ``limit_waiters``: how many executions may run at once, which do, and which wait.
+* ``workers``: the workers that are alive, by their heartbeat.
 * ``celery_*``: results, groups and chords of tasks that are not ours but use our result backend.
 
 JSON is kept as ASCII text, not as ``jsonb``: a NUL, a lone surrogate, an int64 and ``-0.0`` come back as they went in.
@@ -138,6 +143,25 @@ executions = sa.Table(
     sa.Column("created_at", Instant, nullable=False, server_default=now()),
     sa.Column("updated_at", Instant, nullable=False, server_default=now()),
     sa.Column("ended_at", Instant),
+    sa.Column("priority", sa.SmallInteger, nullable=False, server_default="4"),  # 0 to 9, the most urgent
+    sa.Column("signal", sa.String(24)),  # store.rows.Signal: what keeps its tasks from being claimed, or stops them
+    sa.Column("hold", sa.String(16)),  # store.rows.Hold: why its start is not decided yet
+    sa.Column("is_start_recorded", sa.Boolean, nullable=False, server_default=sa.false()),  # in its history
+    sa.Column("is_limited", sa.Boolean, nullable=False, server_default=sa.false()),  # it holds or waits for a limit
+    sa.Column("scheduled_at", Instant),
+    sa.Column("deadline_at", Instant),
+    sa.Column("request_id", sa.String(36)),
+    sa.Column("replay_of", sa.String(36)),
+    sa.Column("replay_mode", sa.String(32)),
+    sa.Column("replay_reason", sa.Text),
+    sa.Index("executions_request_ix", "project", "location", "integration", "request_id", unique=True),
+    sa.Index(None, "replay_of"),
+    sa.Index(
+        "executions_signal_ix",
+        "signal",
+        sqlite_where=sa.text("signal IS NOT NULL"),
+        postgresql_where=sa.text("signal IS NOT NULL"),
+    ),
     sa.Index(None, "root_id"),
     sa.Index(None, "parent_id", "parent_task"),
     sa.Index(None, "created_at", "id"),
@@ -163,6 +187,8 @@ live_attempts = sa.Table(
     sa.Column("arrived", sa.Integer, nullable=False, server_default="0"),  # how many of them are final
     sa.Column("first_position", sa.Integer, nullable=False, server_default="0"),  # of this round's children
     sa.Column("carry", sa.Text),  # what the task remembers between rounds
+    sa.Column("stop_at", Instant),  # since when its worker is asked to end it
+    sa.Column("losses", sa.Integer, nullable=False, server_default="0"),  # how many workers died with it
     sa.Index("live_attempts_lease_until_ix", "lease_until"),
 )
 
@@ -186,10 +212,100 @@ timers = sa.Table(
     "timers",
     metadata,
     sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
-    sa.Column("task_number", sa.Integer, primary_key=True),
+    sa.Column("task_number", sa.Integer, primary_key=True),  # 0: of the execution as a whole
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("due_at", Instant, nullable=False),
+    sa.Column("kind", sa.String(16), primary_key=True, server_default="RETRY"),  # store.rows.TimerKind
+    sa.Column("taken_until", Instant),  # some worker is about to fire it; after this time another one may
     sa.Index(None, "due_at"),
+)
+
+suspensions = sa.Table(
+    "suspensions",
+    metadata,
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("task_number", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),  # PENDING, LIFTED, REJECTED, or CANCELLED with its execution
+    sa.Column("terms", sa.Text, nullable=False),  # JSON: message, expiry, reminder, who may resolve it
+    sa.Column("created_at", Instant, nullable=False, server_default=now()),
+    sa.Column("expires_at", Instant),
+    sa.Column("resolved_at", Instant),
+    sa.Column("resolver", sa.String(256)),
+    sa.Column("result", sa.Text),  # the answer, a value as JSON
+    sa.Column("reminders", sa.Integer, nullable=False, server_default="0"),  # how often somebody was reminded
+    sa.Index(None, "state", "created_at"),
+)
+
+signals = sa.Table(
+    "signals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), nullable=False),
+    sa.Column("kind", sa.String(24), nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("impersonator", sa.String(256)),
+    sa.Column("message", sa.Text),
+    sa.Column("sent_at", Instant, nullable=False, server_default=now()),
+    sa.Index(None, "execution_id"),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("project", sa.String(64), primary_key=True),
+    sa.Column("location", sa.String(64), primary_key=True),
+    sa.Column("integration", sa.String(256), primary_key=True),
+    sa.Column("trigger_id", sa.String(512), primary_key=True),
+    sa.Column("version_id", sa.ForeignKey("versions.id"), nullable=False),
+    sa.Column("cron", sa.String(256), nullable=False),
+    sa.Column("time_zone", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # ACTIVE, PAUSED
+    sa.Column("next_at", Instant),  # NULL: the expression names no time to come
+    sa.Column("last_at", Instant),  # the time that was last fired for
+    sa.Column("last_execution_id", sa.String(36)),
+    sa.Column("updated_at", Instant, nullable=False, server_default=now()),
+    sa.Index(None, "state", "next_at"),
+)
+
+limits = sa.Table(
+    "limits",
+    metadata,
+    sa.Column("name", sa.String(1024), primary_key=True),  # as store.limits writes it: scope, place, integration, key
+    sa.Column("max_running", sa.Integer),  # NULL: any number
+    sa.Column("rate_count", sa.Integer),  # so many starts ...
+    sa.Column("rate_period_s", sa.Float),  # ... in so many seconds
+    sa.Column("next_start_at", Instant),  # the earliest start that the rate allows
+    sa.Column("updated_at", Instant, nullable=False, server_default=now()),
+)
+
+limit_holders = sa.Table(
+    "limit_holders",
+    metadata,
+    sa.Column("limit_name", sa.String(1024), primary_key=True),
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("since", Instant, nullable=False, server_default=now()),
+    sa.Index(None, "execution_id"),
+)
+
+limit_waiters = sa.Table(
+    "limit_waiters",
+    metadata,
+    sa.Column("limit_name", sa.String(1024), primary_key=True),
+    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column("rank", sa.SmallInteger, nullable=False),  # 9 minus the priority: the lowest goes first
+    sa.Column("since", Instant, nullable=False, server_default=now()),
+    sa.Index(None, "limit_name", "rank", "since", "execution_id"),
+    sa.Index(None, "execution_id"),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.String(256), primary_key=True),  # Celery's node name
+    sa.Column("queues", sa.Text, nullable=False),  # JSON: the queues it consumes
+    sa.Column("started_at", Instant, nullable=False, server_default=now()),
+    sa.Column("beat_at", Instant, nullable=False, server_default=now()),
 )
 
 celery_results = sa.Table(

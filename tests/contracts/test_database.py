@@ -1,5 +1,6 @@
 """The schema: migrations make the tables that the code knows, whoever runs them, and how often."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -55,7 +56,12 @@ def shape_of(database):
     with database.read() as connection:
         inspector = sa.inspect(connection)
         names = set(inspector.get_table_names()) - {"alembic_version"}
-        return {name: {look: repr(getattr(inspector, look)(name)) for look in looks} for name in names}
+        return {name: {look: without_addresses(getattr(inspector, look)(name)) for look in looks} for name in names}
+
+
+def without_addresses(found):
+    """The condition of a partial index has no repr of its own."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(found))
 
 
 def test_migrations_make_the_tables_that_the_code_knows(database):
