@@ -68,5 +68,47 @@ class RetryDue:
     attempt: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestartDue:
+    """The wait before the execution begins again is over; ``parameters`` are those it began with."""
+
+    number: int
+    attempt: int
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lifted:
+    """Somebody let a suspended task go on. ``outputs`` hold the answer, in the declared types."""
+
+    number: int
+    attempt: int
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """Somebody refused to let a suspended task go on, and no parameter takes that as an answer."""
+
+    number: int
+    attempt: int
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Killed:
+    """The execution is to end CANCELLED. ``rolls_back``: what it did is to be undone first."""
+
+    rolls_back: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadlinePassed:
+    """The execution took longer than it may."""
+
+    error: ErrorInfo
+
+
 TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped
-Event: TypeAlias = Started | TaskOutcome | RetryDue
+Answer: TypeAlias = Lifted | Rejected
+Event: TypeAlias = Started | TaskOutcome | RetryDue | RestartDue | Answer | Killed | DeadlinePassed

@@ -1,7 +1,8 @@
 """The plan: what one trigger of an integration version can run, worked out once and kept for every execution of it.
 
 A plan holds the tasks that can be reached from the trigger's start tasks, with conditions parsed and edges numbered.
-The trigger itself stands in the graph as task 0, so a start task is a task with an edge like any other. Tasks of the
+The trigger itself stands in the graph as task 0, so a start task is a task with an edge like any other; the error
+catchers that its tasks or the trigger name stand in it as tasks -1, -2 and so on. Tasks of the
 other triggers do not exist for an execution, and edges that come from them do not count in a join.
 
 What must not happen here: refusing a definition. ``validate`` does that, before anything is stored.
@@ -10,12 +11,13 @@ What must not happen here: refusing a definition. ``validate`` does that, before
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.model.conditions import Condition, parse_condition
 from orchestrator.model.integration import (
+    ErrorCatcher,
     ForkPolicy,
     IntegrationParameter,
     IntegrationVersion,
@@ -50,6 +52,8 @@ class PlannedTask:
     is_light: bool
     edges: tuple[Edge, ...]
     fan_in: int
+    catcher: int | None = None  # the number of the error catcher that takes its failures
+    undone_before: frozenset[int] = frozenset()  # tasks that follow it and have a rollback: theirs goes first
 
     @property
     def is_leaf(self) -> bool:
@@ -67,15 +71,20 @@ class Plan:
     tasks: Mapping[int, PlannedTask]
     numbers: tuple[int, ...]
     edges: tuple[Edge, ...]
+    catchers: Mapping[int, tuple[Edge, ...]]  # by their numbers, which are negative
     output_keys: frozenset[str]
     parameters: Mapping[str, IntegrationParameter] = field(repr=False)
 
     def fork_of(self, number: int) -> ForkPolicy:
-        """How the edges of this task, or of the trigger, are followed."""
+        """How the edges of this task, of the trigger or of an error catcher are followed."""
+        if number < TRIGGER:
+            return ForkPolicy.RUN_ALL_MATCH
         return self.trigger.fork if number == TRIGGER else self.tasks[number].config.fork
 
     def edges_of(self, number: int) -> tuple[Edge, ...]:
-        """The edges of this task, or of the trigger, in definition order."""
+        """The edges of this task, of the trigger or of an error catcher, in definition order."""
+        if number < TRIGGER:
+            return self.catchers[number]
         return self.start_edges if number == TRIGGER else self.tasks[number].edges
 
     def typed(self, outputs: Mapping[str, Value]) -> dict[str, Value]:
@@ -97,34 +106,66 @@ def make_plan(version: IntegrationVersion, trigger: TriggerConfig, *, light: Con
     Args:
         version: a definition that ``validate`` has passed.
         trigger: one of its triggers.
-        light: the names of the task types that run in line.
+        light: the names of the task types that run in line. One with a timeout does not: it is worth a message.
     """
     configs = {config.number: config for config in version.tasks}
     starts = trigger.start_tasks or default_start_tasks(version)
-    reachable = _reachable(configs, starts)
-    numbers = tuple(number for number in configs if number in reachable)
+    usual = _reachable(configs, starts)
+    catchers = _catchers(version, trigger, usual)
+    caught = _reachable(configs, [start for each in catchers.values() for start in each.start_tasks])
+    numbers = tuple(number for number in configs if number in usual | caught)
+    sources = [(TRIGGER, starts), *((number, configs[number].next_tasks) for number in numbers)]
+    sources += [(number, catcher.start_tasks) for number, catcher in catchers.items()]
     edges: list[Edge] = []
     out: dict[int, list[Edge]] = defaultdict(list)
     fan_in: dict[int, int] = defaultdict(int)
-    for source, next_tasks in [(TRIGGER, starts), *((number, configs[number].next_tasks) for number in numbers)]:
+    for source, next_tasks in sources:
         for following in next_tasks:
             edge = Edge(len(edges), source, following.number, _condition(following))
             edges.append(edge)
             out[source].append(edge)
             fan_in[following.number] += 1
+    by_id = {catcher.id: number for number, catcher in catchers.items()}
     return Plan(
         version=version,
         trigger=trigger,
         start_edges=tuple(out[TRIGGER]),
         tasks={
-            number: PlannedTask(configs[number], configs[number].task in light, tuple(out[number]), fan_in[number])
+            number: PlannedTask(
+                config=configs[number],
+                is_light=configs[number].task in light and configs[number].timeout_ms is None,
+                edges=tuple(out[number]),
+                fan_in=fan_in[number],
+                # A catcher takes no failure of its own tasks, nor of another catcher's: they cannot be nested.
+                catcher=_catcher_of(configs[number], trigger, by_id) if number in usual else None,
+                undone_before=_undone_before(configs, number),
+            )
             for number in numbers
         },
         numbers=numbers,
         edges=tuple(edges),
+        catchers={number: tuple(out[number]) for number in catchers},
         output_keys=frozenset(each.key for each in version.parameters if each.direction.is_output),
         parameters={each.key: each for each in version.parameters},
     )
+
+
+def _catcher_of(config: TaskConfig, trigger: TriggerConfig, by_id: Mapping[str, int]) -> int | None:
+    own = by_id.get(config.error_catcher_id)
+    return by_id.get(trigger.error_catcher_id) if own is None else own
+
+
+def _undone_before(configs: Mapping[int, TaskConfig], number: int) -> frozenset[int]:
+    if configs[number].rollback is None:
+        return frozenset()
+    following = _reachable(configs, configs[number].next_tasks)
+    return frozenset(each for each in following if configs[each].rollback is not None)
+
+
+def _catchers(version: IntegrationVersion, trigger: TriggerConfig, tasks: Container[int]) -> dict[int, ErrorCatcher]:
+    """The error catchers that may be called, numbered from -1 downwards."""
+    called = {task.error_catcher_id for task in version.tasks if task.number in tasks} | {trigger.error_catcher_id}
+    return {-1 - index: each for index, each in enumerate(version.error_catchers) if each.id in called}
 
 
 def default_start_tasks(version: IntegrationVersion) -> tuple[NextTask, ...]:
@@ -134,7 +175,7 @@ def default_start_tasks(version: IntegrationVersion) -> tuple[NextTask, ...]:
     return tuple(NextTask(number=config.number) for config in version.tasks if config.number not in targets)
 
 
-def _reachable(configs: Mapping[int, TaskConfig], starts: tuple[NextTask, ...]) -> set[int]:
+def _reachable(configs: Mapping[int, TaskConfig], starts: Iterable[NextTask]) -> set[int]:
     found: set[int] = set()
     ahead = [start.number for start in starts]
     while ahead:

@@ -6,7 +6,7 @@ whole state of an execution is one small column that is read and compared-and-se
 Packed form: ``<letters>|<edges>|<attempts>|<rest>``. Letters are in the order of ``plan.numbers``, edges (``1`` true,
 ``0`` false, ``?`` open) in that of ``plan.edges``; ``attempts`` has ``number:attempt`` where the letter does not say it
 (0 for a task that was never ready, else 1); ``rest`` is JSON for what is rarely there (the error that counts, the
-outcome that is being stopped for). The same progress is always the same text.
+outcome that is being stopped for, restarts, rollback). The same progress is always the same text.
 
 What must not happen: a plan that numbers its tasks otherwise than the one that packed. An execution keeps its version.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.engine.plan import Plan
 from orchestrator.model.history import ErrorInfo
@@ -29,30 +29,62 @@ class TaskStatus:
     """Where one task stands.
 
     ``is_ready``: its message may be out: a worker may claim it, or has. ``attempt`` counts from 1 once it was ready.
-    ``is_ignored``: it FAILED under the policy IGNORE, and its edges behaved as after success.
+    ``is_ignored``: it FAILED under the policy IGNORE, and its edges behaved as after success. ``is_caught``: it FAILED,
+    and an error catcher took it. ``is_waiting``: a timer will try its rollback again.
     """
 
     state: TaskState = TaskState.PENDING_EXECUTION
     attempt: int = 0
     is_ready: bool = False
     is_ignored: bool = False
+    is_caught: bool = False
+    is_waiting: bool = False
 
     @property
     def is_active(self) -> bool:
         """Whether code of it may be running, or will be without anyone's help."""
         return self.is_ready or self.state in _RUNNING
 
+    @property
+    def is_rolling_back(self) -> bool:
+        """Whether it is being undone, or is about to be."""
+        return self.state in _ROLLING_BACK
 
-_RUNNING: Final = frozenset({TaskState.IN_PROCESS, TaskState.ROLLBACK_IN_PROCESS, TaskState.PENDING_ROLLBACK})
+    @property
+    def is_held(self) -> bool:
+        """Whether a timer will try it again."""
+        return self.is_waiting or (self.state is TaskState.RETRY_ON_HOLD and not self.is_ready)
+
+
+_RUNNING: Final = frozenset({TaskState.IN_PROCESS, TaskState.ROLLBACK_IN_PROCESS})
+_ROLLING_BACK: Final = frozenset({TaskState.PENDING_ROLLBACK, TaskState.ROLLBACK_IN_PROCESS})
 UNTOUCHED: Final = TaskStatus()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restart:
+    """The execution begins again, ``after_s`` seconds after nothing of it runs. The failure of the task led to it."""
+
+    number: int
+    after_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """Where an execution stands. Tasks that were never reached are not in ``tasks``.
 
-    ``arrived`` and ``true`` count, for every task, the edges that lead to it and are decided, and those that are true.
-    ``stopping`` is the final state that the execution ends in as soon as nothing of it runs (FATAL, KILL).
+    Attributes:
+        arrived, true: for every task, how many edges that lead to it are decided, and how many of those are true.
+        active, suspended, held: how many tasks are so.
+        stopping: the state that the execution takes as soon as nothing of it runs: FAILED (FATAL, a deadline),
+            CANCELLED (KILL), or RETRY_ON_HOLD before it begins again.
+        rolls_back: what SUCCEEDed is to be undone before that.
+        restart: what a restart waits for; None again once its timer is set.
+        run: the executionAttempt, from 1.
+        bases: the last attempt of each task that does not count against its policy: of earlier runs, or, while it is
+            undone, of the task itself.
+        is_resumed: it went on after a suspension, and is asynchronous ever since.
+        error: the failure that counts.
     """
 
     state: ExecutionState = ExecutionState.PENDING
@@ -64,6 +96,11 @@ class Progress:
     suspended: int = 0
     held: int = 0
     stopping: ExecutionState | None = None
+    rolls_back: bool = False
+    restart: Restart | None = None
+    run: int = 1
+    bases: Mapping[int, int] = field(default_factory=dict)
+    is_resumed: bool = False
     error: ErrorInfo | None = None
 
     def status(self, number: int) -> TaskStatus:
@@ -71,35 +108,42 @@ class Progress:
         return self.tasks.get(number, UNTOUCHED)
 
 
-_LETTERS: Final[dict[tuple[TaskState, bool, bool], str]] = {
-    # state, is_ready, is_ignored
-    (TaskState.PENDING_EXECUTION, False, False): ".",
-    (TaskState.PENDING_EXECUTION, True, False): "q",
-    (TaskState.IN_PROCESS, False, False): "p",
-    (TaskState.SUCCEED, False, False): "s",
-    (TaskState.FAILED, False, False): "f",
-    (TaskState.FAILED, False, True): "i",
-    (TaskState.FATAL, False, False): "x",
-    (TaskState.RETRY_ON_HOLD, False, False): "h",
-    (TaskState.RETRY_ON_HOLD, True, False): "r",
-    (TaskState.SKIPPED, False, False): "k",
-    (TaskState.CANCELLED, False, False): "c",
-    (TaskState.SUSPENDED, False, False): "u",
-    (TaskState.PENDING_ROLLBACK, False, False): "b",
-    (TaskState.ROLLBACK_IN_PROCESS, False, False): "B",
-    (TaskState.ROLLEDBACK, False, False): "d",
+_S: Final = TaskState
+_STATUSES: Final[dict[str, TaskStatus]] = {
+    ".": UNTOUCHED,
+    "q": TaskStatus(_S.PENDING_EXECUTION, 1, is_ready=True),
+    "p": TaskStatus(_S.IN_PROCESS, 1),
+    "s": TaskStatus(_S.SUCCEED, 1),
+    "f": TaskStatus(_S.FAILED, 1),
+    "i": TaskStatus(_S.FAILED, 1, is_ignored=True),
+    "a": TaskStatus(_S.FAILED, 1, is_caught=True),
+    "x": TaskStatus(_S.FATAL, 1),
+    "h": TaskStatus(_S.RETRY_ON_HOLD, 1),
+    "r": TaskStatus(_S.RETRY_ON_HOLD, 1, is_ready=True),
+    "k": TaskStatus(_S.SKIPPED, 0),
+    "c": TaskStatus(_S.CANCELLED, 1),
+    "u": TaskStatus(_S.SUSPENDED, 1),
+    "b": TaskStatus(_S.PENDING_ROLLBACK, 1),
+    "w": TaskStatus(_S.PENDING_ROLLBACK, 1, is_waiting=True),
+    "e": TaskStatus(_S.PENDING_ROLLBACK, 1, is_ready=True),
+    "B": TaskStatus(_S.ROLLBACK_IN_PROCESS, 1),
+    "d": TaskStatus(_S.ROLLEDBACK, 1),
 }
-_STATUSES: Final = {
-    letter: TaskStatus(state, 0 if letter in ".k" else 1, is_ready, is_ignored)
-    for (state, is_ready, is_ignored), letter in _LETTERS.items()
-}
+
+
+def _marks(status: TaskStatus) -> tuple[TaskState, bool, bool, bool, bool]:
+    return status.state, status.is_ready, status.is_ignored, status.is_caught, status.is_waiting
+
+
+_LETTERS: Final = {_marks(status): letter for letter, status in _STATUSES.items()}
 _ACTIVE: Final = tuple(letter for letter, status in _STATUSES.items() if status.is_active)
+_HELD: Final = tuple(letter for letter, status in _STATUSES.items() if status.is_held)
 
 
 def pack(plan: Plan, progress: Progress) -> str:
     """Write progress as a short text."""
     statuses = [progress.tasks.get(number, UNTOUCHED) for number in plan.numbers]
-    letters = "".join([_LETTERS[each.state, each.is_ready, each.is_ignored] for each in statuses])
+    letters = "".join([_LETTERS[_marks(each)] for each in statuses])
     edges = "".join(
         "?" if result is None else "01"[result] for result in map(progress.edges.get, range(len(plan.edges)))
     )
@@ -108,12 +152,26 @@ def pack(plan: Plan, progress: Progress) -> str:
         for number, letter, each in zip(plan.numbers, letters, statuses, strict=True)
         if each.attempt != _STATUSES[letter].attempt
     )
+    return f"{letters}|{edges}|{attempts}|{_pack_rest(progress)}"
+
+
+def _pack_rest(progress: Progress) -> str:
     rest: dict[str, Json] = {}
     if progress.stopping is not None:
         rest["stopping"] = progress.stopping.value
+    if progress.rolls_back:
+        rest["rollsBack"] = True
+    if progress.restart is not None:
+        rest["restart"] = [progress.restart.number, progress.restart.after_s]
+    if progress.run > 1:
+        rest["run"] = progress.run
+    if progress.bases:
+        rest["bases"] = {str(number): attempt for number, attempt in progress.bases.items()}
+    if progress.is_resumed:
+        rest["resumed"] = True
     if progress.error is not None:
         rest["error"] = progress.error.to_json()
-    return f"{letters}|{edges}|{attempts}|{json.dumps(rest, separators=(',', ':')) if rest else ''}"
+    return json.dumps(rest, separators=(",", ":")) if rest else ""
 
 
 def unpack(plan: Plan, text: str, state: ExecutionState) -> Progress:
@@ -122,14 +180,13 @@ def unpack(plan: Plan, text: str, state: ExecutionState) -> Progress:
     tasks = {number: _STATUSES[letter] for number, letter in zip(plan.numbers, letters, strict=True) if letter != "."}
     for pair in filter(None, attempts.split(",")):
         number, attempt = map(int, pair.split(":"))
-        tasks[number] = replace(tasks[number], attempt=attempt)
+        tasks[number] = replace(tasks.get(number, UNTOUCHED), attempt=attempt)
     edges, arrived, true = {}, dict[int, int](), dict[int, int]()
     for edge, letter in zip(plan.edges, edge_letters, strict=True):
         if letter != "?":
             edges[edge.index] = letter == "1"
             arrived[edge.target] = arrived.get(edge.target, 0) + 1
             true[edge.target] = true.get(edge.target, 0) + (letter == "1")
-    seldom = json.loads(rest) if rest else {}
     return Progress(
         state=state,
         tasks=tasks,
@@ -138,7 +195,22 @@ def unpack(plan: Plan, text: str, state: ExecutionState) -> Progress:
         true=true,
         active=sum(map(letters.count, _ACTIVE)),  # counted in the text: twice as fast as asking every status
         suspended=letters.count("u"),
-        held=letters.count("h"),
-        stopping=ExecutionState(seldom["stopping"]) if "stopping" in seldom else None,
-        error=ErrorInfo.from_json(seldom["error"]) if "error" in seldom else None,
+        held=sum(map(letters.count, _HELD)),
+        **_unpack_rest(rest),
     )
+
+
+def _unpack_rest(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    rest = json.loads(text)
+    restart = rest.get("restart")
+    return {
+        "stopping": ExecutionState(rest["stopping"]) if "stopping" in rest else None,
+        "rolls_back": rest.get("rollsBack", False),
+        "restart": Restart(number=restart[0], after_s=restart[1]) if restart else None,
+        "run": rest.get("run", 1),
+        "bases": {int(number): attempt for number, attempt in rest.get("bases", {}).items()},
+        "is_resumed": rest.get("resumed", False),
+        "error": ErrorInfo.from_json(rest["error"]) if "error" in rest else None,
+    }

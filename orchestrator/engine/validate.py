@@ -18,8 +18,11 @@ from orchestrator.engine.graph import Graph, cycles, graph_of, start_above_start
 from orchestrator.engine.schemas import schema_problem
 from orchestrator.errors import ConditionSyntax, InvalidDefinition, InvalidValue
 from orchestrator.model.conditions import parse_condition
+from orchestrator.model.cron import CronSchedule, InvalidCron, UnknownTimeZone, has_times, parse_time_zone
 from orchestrator.model.fields import ProblemList
 from orchestrator.model.integration import EXECUTOR_ID, IntegrationVersion, NextTask, TaskConfig
+from orchestrator.model.limits import MAX_RATE, MAX_RUNNING, Limits, parse_key, references_of
+from orchestrator.model.parameters import is_declared
 from orchestrator.model.task_types import TaskType, TaskTypes
 from orchestrator.model.values import DataType, Value, coerce
 
@@ -63,9 +66,11 @@ def find_problems(version: IntegrationVersion, task_types: TaskTypes) -> Problem
         (f"tasks {_shown_path(path)} form a cycle; loop with {WHILE_LOOP} instead" for path in found_cycles),
         _conditions(version, task_types),
         _triggers(version),
+        _schedules(version),
         () if found_cycles else _starts_above_starts(version, graph),
         _error_catchers(version),
         _parameters(version),
+        _limits(version),
     )
     for sentence in (sentence for rule in rules for sentence in rule):
         errors.add(sentence)
@@ -216,6 +221,35 @@ def _triggers(version: IntegrationVersion) -> Iterator[str]:
                 yield f"trigger {trigger.id!r}, startTasks: task {number} stands {times} times"
 
 
+def _schedules(version: IntegrationVersion) -> Iterator[str]:
+    required = [each.key for each in version.parameters if each.direction.is_input and each.default is None]
+    for trigger in version.triggers:
+        if trigger.cron is None:
+            continue
+        place = f"trigger {trigger.id!r}"
+        yield from (f"{place}: {problem}" for problem in _cron_problems(trigger.cron))
+        for key in required:
+            yield f"{place}: nobody hands in parameter {key!r} when the time comes; give it a default value"
+
+
+def _cron_problems(cron: CronSchedule) -> Iterator[str]:
+    if not cron.expression.strip():
+        yield (
+            "it does not say when; give it a cloudSchedulerConfig with a cronTab, properties['Scheduled Time spec'], "
+            "or an id such as 'cron_trigger/NAME/10+12+*+*+*'"
+        )
+    else:
+        try:
+            if not has_times(cron.expression):
+                yield f"cron {cron.expression!r} names no time at all: no month it names has such a day"
+        except InvalidCron as error:
+            yield str(error)
+    try:
+        parse_time_zone(cron.time_zone)
+    except UnknownTimeZone as error:
+        yield str(error)
+
+
 def _starts_above_starts(version: IntegrationVersion, graph: Graph) -> Iterator[str]:
     for trigger in version.triggers:
         pair = start_above_start(graph, [start.number for start in trigger.start_tasks])
@@ -253,3 +287,43 @@ def _parameters(version: IntegrationVersion) -> Iterator[str]:
                 yield f"{error} ({parameter.data_type} is declared)"
         if parameter.json_schema is not None and (problem := schema_problem(parameter.json_schema)):
             yield f"{place}, jsonSchema: {problem}"
+
+
+# -- limits --------------------------------------------------------------------------------------------------------
+
+
+def _limits(version: IntegrationVersion) -> Iterator[str]:
+    limits = version.limits
+    if limits is None:
+        return
+    if limits == Limits():
+        yield "limits: found nothing that limits, expected maxConcurrent, key with maxConcurrentPerKey, or rate"
+    rate = limits.rate
+    for place, number, most in (
+        ("maxConcurrent", limits.max_running, MAX_RUNNING),
+        ("maxConcurrentPerKey", limits.max_running_per_key, MAX_RUNNING),
+        ("rate, count", rate and rate.count, MAX_RATE),
+        ("rate, perSeconds", rate and rate.period_s, MAX_RUNNING),
+    ):
+        if number is not None and not 1 <= number <= most:
+            yield f"limits, {place}: found {number}, expected 1 to {most:,}"
+    if limits.key and limits.max_running_per_key is None:
+        yield "limits, key: it limits nothing by itself; add maxConcurrentPerKey"
+    if limits.max_running_per_key is not None and not limits.key:
+        yield "limits, maxConcurrentPerKey: there is no key to count by; add key, such as $customer_id$"
+    if limits.key:
+        yield from (f"limits, key: {problem}" for problem in _key_problems(limits.key, version))
+
+
+def _key_problems(text: str, version: IntegrationVersion) -> Iterator[str]:
+    try:
+        references = list(references_of(parse_key(text)))
+    except ConditionSyntax as error:
+        yield str(error)
+        return
+    if not references:
+        yield f"found {text[:60]!r}, which is the same for every execution; expected a variable such as $customer_id$"
+    declared = {parameter.key for parameter in version.parameters}
+    for reference in references:
+        if not is_declared(reference, declared):
+            yield f"there is no parameter for ${reference}$; declare it in integrationParameters"

@@ -189,6 +189,12 @@ class _Parser:
             raise self._refusal(self._start, "AND, OR or the end of the condition")
         return tree
 
+    def only_operand(self) -> Operand:
+        operand = self._operand()
+        if self._kind != "end":
+            raise self._refusal(self._start, "nothing after the value")
+        return operand
+
     def _either(self) -> Node:
         """AND and OR in one loop, so that a level of parentheses costs two calls."""
         alternatives: list[Node] = []
@@ -331,6 +337,19 @@ def parse_tree(text: str) -> Node | None:
     Raises:
         ConditionSyntax: the text does not follow the grammar, or is beyond a limit.
     """
+    return _parser(text).whole()
+
+
+def parse_operand(text: str) -> Operand:
+    """The tree of one operand that stands alone: a variable, a literal, or a list of them.
+
+    Raises:
+        ConditionSyntax: the text is anything else, or is beyond a limit.
+    """
+    return _parser(text).only_operand()
+
+
+def _parser(text: str) -> _Parser:
     if len(text) > MAX_LENGTH:
         raise ConditionSyntax(text, MAX_LENGTH + 1, f"at most {MAX_LENGTH} characters")
-    return _Parser(text).whole()
+    return _Parser(text)

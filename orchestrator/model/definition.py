@@ -9,6 +9,8 @@ Decisions:
   fields, ``*Internal`` twins), and the product adds more. They stay in ``document``, which is stored unchanged.
 - A default value takes the declared type here if it can, so ``defaults()`` speaks in declared types; if it cannot, it
   stays as written for validation to refuse.
+- The times of a cron trigger are the first of these that is there: ``cloudSchedulerConfig.cronTab``, the property
+  "Scheduled Time spec", what the id says. The product writes the last two alike.
 - An integration is named by the caller, else by the document, else by its API trigger (the product calls the triggers
   of integration X ``X_API_1``, ``X_API_2``), else by its source.
 
@@ -22,11 +24,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.errors import InvalidDefinition, InvalidValue
+from orchestrator.model.cron import CronSchedule
 from orchestrator.model.definition_tasks import parse_edges, parse_task
 from orchestrator.model.definition_text import read_document
 from orchestrator.model.fields import Fields, ProblemList, is_storable, shown
 from orchestrator.model.integration import (
     API_TRIGGER_PREFIX,
+    CRON_TRIGGER_PREFIX,
+    CRON_TRIGGER_TYPES,
     ErrorCatcher,
     ForkPolicy,
     InputOutput,
@@ -35,6 +40,7 @@ from orchestrator.model.integration import (
     TriggerConfig,
 )
 from orchestrator.model.json_text import check_json
+from orchestrator.model.limits import parse_limits
 from orchestrator.model.values import DataType, Value, coerce
 
 MAX_TASKS: Final = 5_000
@@ -88,6 +94,7 @@ def parse_integration(
         error_catchers=tuple(_parse_catcher(f, i) for i, f in enumerate(top.objects("errorCatcherConfigs"), 1)),
         description=top.text("description"),
         user_label=top.text("userLabel"),
+        limits=parse_limits(top.nested("limits")),
         name=_name_of(top, name, triggers=triggers, source=source),
         document=document,
     )
@@ -141,16 +148,16 @@ def _checked_name(top: Fields, name: str) -> str:
 def _parse_trigger(fields: Fields, position: int) -> TriggerConfig:
     number = fields.whole("triggerNumber")
     properties = _parse_properties(fields)
-    trigger_type = fields.text("triggerType")
     trigger_id = fields.text("triggerId") or _derived_id(properties)
     if trigger_id:
         fields.place = f"trigger {trigger_id[:80]!r}"
     else:
         fields.miss("triggerId", 'an id, such as "api_trigger/NAME", or properties["Trigger name"]')
+    trigger_type = _parse_trigger_type(fields, trigger_id)
     return TriggerConfig(
         number=position if number is None else number,
         id=trigger_id,
-        type="API" if not trigger_type or trigger_type.endswith("_UNSPECIFIED") else trigger_type,
+        type=trigger_type,
         label=fields.text("label"),
         start_tasks=tuple(parse_edges(fields, "startTasks")),
         fork=fields.choice("nextTasksExecutionPolicy", ForkPolicy.RUN_ALL_MATCH),
@@ -158,7 +165,15 @@ def _parse_trigger(fields: Fields, position: int) -> TriggerConfig:
         error_catcher_id=fields.text("errorCatcherId"),
         input_variables=_parse_names(fields.nested("inputVariables")),
         output_variables=_parse_names(fields.nested("outputVariables")),
+        cron=_parse_cron(fields, trigger_id, trigger_type=trigger_type, properties=properties),
     )
+
+
+def _parse_trigger_type(fields: Fields, trigger_id: str) -> str:
+    written = fields.text("triggerType")
+    if written and not written.endswith("_UNSPECIFIED"):
+        return written
+    return "CRON" if trigger_id.startswith(CRON_TRIGGER_PREFIX) else "API"
 
 
 def _parse_properties(fields: Fields) -> dict[str, str]:
@@ -176,7 +191,23 @@ def _derived_id(properties: Mapping[str, str]) -> str:
     if properties.get("Trigger name"):
         return API_TRIGGER_PREFIX + properties["Trigger name"]
     timer, schedule = properties.get("Timer Name"), properties.get("Scheduled Time spec")
-    return f"cron_trigger/{timer}/{'+'.join(schedule.split())}" if timer and schedule else ""
+    return f"{CRON_TRIGGER_PREFIX}{timer}/{'+'.join(schedule.split())}" if timer and schedule else ""
+
+
+def _parse_cron(
+    fields: Fields, trigger_id: str, *, trigger_type: str, properties: Mapping[str, str]
+) -> CronSchedule | None:
+    """When a trigger starts executions; the expression is empty if it should have one and has none."""
+    config = fields.nested("cloudSchedulerConfig")
+    cron_tab, time_zone = (config.text("cronTab"), config.text("timeZone")) if config is not None else ("", "")
+    has_timer_id = trigger_id.startswith(CRON_TRIGGER_PREFIX)
+    if not (cron_tab or has_timer_id or trigger_type in CRON_TRIGGER_TYPES):
+        return None
+    in_id = trigger_id.removeprefix(CRON_TRIGGER_PREFIX).partition("/")[2].replace("+", " ") if has_timer_id else ""
+    return CronSchedule(
+        expression=cron_tab or properties.get("Scheduled Time spec") or in_id,
+        time_zone=time_zone or properties.get("Time zone") or "UTC",
+    )
 
 
 def _parse_names(fields: Fields | None) -> tuple[str, ...]:

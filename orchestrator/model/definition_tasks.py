@@ -1,6 +1,6 @@
 """One task config as a definition writes it: parameters, edges, policies, and our extensions.
 
-Our extensions are ``executorId``, ``timeoutMs`` and ``rollback: {task, parameters}``. A task parameter may be the
+Our extensions are ``executorId``, ``timeoutMs``, ``queueTimeoutMs`` and ``rollback: {task, parameters, failurePolicy}``. A task parameter may be the
 product's ``{"key": ..., "value": {...}}`` or, for definitions written by hand, the value alone
 (``{"stringValue": "x"}``). One without a value is dropped: exports list every parameter that the editor shows.
 
@@ -62,6 +62,7 @@ def parse_task(fields: Fields) -> TaskConfig:
         json_validation=str(fields.choice("jsonValidationOption", _JsonValidation.SKIP)),
         executor_id=fields.text("executorId") or None,
         timeout_ms=fields.whole("timeoutMs"),
+        queue_timeout_ms=fields.whole("queueTimeoutMs"),
         rollback=_parse_rollback(fields.nested("rollback")),
     )
 
@@ -77,7 +78,11 @@ def _parse_rollback(fields: Fields | None) -> Rollback | None:
     if fields is None:
         return None
     parameters, _ = _parse_event_parameters(fields)
-    return Rollback(task=fields.required_text("task", "the name of a task type"), parameters=parameters)
+    return Rollback(
+        task=fields.required_text("task", "the name of a task type"),
+        parameters=parameters,
+        failure_policy=parse_policy(fields.nested("failurePolicy")),
+    )
 
 
 def _parse_event_parameters(fields: Fields) -> tuple[dict[str, Value], frozenset[str]]:

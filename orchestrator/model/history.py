@@ -53,23 +53,53 @@ class EntryKind(StrEnum):
     SUCCEEDED = "task succeeded"
     FAILED = "task failed"
     SUSPENDED = "task suspended"
-    CHILDREN_STARTED = "sub-executions started"
     STOPPED = "task stopped"
-    RETRY_DUE = "retry due"
+    RETURNED = "attempt returned"  # its worker died or gave it back; the same attempt is to be claimed again
+    ROLLED_BACK = "task rolled back"
+    ROLLBACK_FAILED = "rollback failed"
     LATE = "late result refused"
+    LIFTED = "suspension lifted"
+    REJECTED = "suspension rejected"
+    REMINDED = "suspension reminded of"
+    CHILDREN_STARTED = "sub-executions started"
+    RETRY_DUE = "retry due"
+    STARTED = "execution started"  # later than it was created
+    RESTARTED = "execution restarted"
+    REPLAYED = "execution replayed"  # it began with what another one had reached
+    KILLED = "execution killed"
+    DEADLINE_PASSED = "deadline passed"
 
     @property
     def ends_attempt(self) -> bool:
         """Whether an attempt is over with it."""
-        return self not in _BETWEEN
+        return self in _ENDS_ATTEMPT
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether a snapshot is taken right after it."""
+        return self.ends_attempt or self in (EntryKind.LIFTED, EntryKind.REJECTED)
 
 
-_BETWEEN: Final = frozenset({EntryKind.CHILDREN_STARTED, EntryKind.RETRY_DUE})
+_ENDS_ATTEMPT: Final = frozenset(
+    {
+        EntryKind.SUCCEEDED,
+        EntryKind.FAILED,
+        EntryKind.SUSPENDED,
+        EntryKind.STOPPED,
+        EntryKind.RETURNED,
+        EntryKind.ROLLED_BACK,
+        EntryKind.ROLLBACK_FAILED,
+        EntryKind.LATE,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One change. Times are the database's, aware UTC; ``worker`` names the process that ran the attempt."""
+    """One change. Times are the database's, aware UTC; ``worker`` names the process that ran the attempt.
+
+    ``task_number`` 0 is the execution as a whole. ``actor`` is who asked for the change, if somebody did.
+    """
 
     kind: EntryKind
     task_number: int
@@ -77,6 +107,7 @@ class Entry:
     started_at: datetime
     ended_at: datetime
     worker: str = ""
+    actor: str = ""
     states: Mapping[int, TaskState] = field(default_factory=dict)
     edges: Mapping[tuple[int, int], bool] = field(default_factory=dict)
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -94,6 +125,8 @@ class Entry:
         }
         if self.worker:
             document["worker"] = self.worker
+        if self.actor:
+            document["actor"] = self.actor
         if self.states:
             document["states"] = {str(number): state.value for number, state in self.states.items()}
         if self.edges:
@@ -118,6 +151,7 @@ class Entry:
             started_at=datetime.fromisoformat(cast("str", document["start"])),
             ended_at=datetime.fromisoformat(cast("str", document["end"])),
             worker=cast("str", document.get("worker", "")),
+            actor=cast("str", document.get("actor", "")),
             states={int(number): TaskState(state) for number, state in states.items()},
             edges={(s, t): r for s, t, r in cast("list[tuple[int, int, bool]]", document.get("edges", []))},
             parameters=parse_parameters(cast("dict[str, object]", document.get("parameters", {})), "history"),

@@ -14,10 +14,14 @@ from enum import StrEnum
 from typing import Final
 
 from orchestrator.errors import UnknownTrigger
+from orchestrator.model.cron import CronSchedule
+from orchestrator.model.limits import Limits
 from orchestrator.model.policies import ConditionalFailurePolicies, FailurePolicy
 from orchestrator.model.values import DataType, Value
 
 API_TRIGGER_PREFIX: Final = "api_trigger/"
+CRON_TRIGGER_PREFIX: Final = "cron_trigger/"
+CRON_TRIGGER_TYPES: Final = frozenset({"CRON", "CLOUD_SCHEDULER"})
 EXECUTOR_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 """The names that an executor can have: each becomes the name of a queue."""
 
@@ -67,10 +71,14 @@ class NextTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollback:
-    """What undoes a task that has succeeded: a task type and its parameters. Our extension ``rollback``."""
+    """What undoes a task that has succeeded. Our extension ``rollback``: ``{task, parameters, failurePolicy}``.
+
+    The policy says how often it is tried again; a rollback that fails for good is recorded and holds nothing up.
+    """
 
     task: str
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    failure_policy: FailurePolicy | None = None
 
 
 def task_place(number: int, display_name: object = "", task: str = "") -> str:
@@ -91,6 +99,7 @@ class TaskConfig:
         suspends: the task waits for a person or an outside system (``successPolicy.finalState`` SUSPENDED).
         executor_id: the pool of workers it runs on (our extension ``executorId``); None is the integration's.
         timeout_ms: how long one attempt may take (our extension ``timeoutMs``).
+        queue_timeout_ms: how long it may wait for a worker to take it (our extension ``queueTimeoutMs``).
         masked: the keys of parameters that must not be shown.
     """
 
@@ -111,6 +120,7 @@ class TaskConfig:
     json_validation: str = "SKIP"
     executor_id: str | None = None
     timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
     rollback: Rollback | None = None
     masked: frozenset[str] = frozenset()
 
@@ -134,7 +144,11 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TriggerConfig:
-    """An entry into the graph. No start tasks means the default ones: the tasks without incoming edges."""
+    """An entry into the graph. No start tasks means the default ones: the tasks without incoming edges.
+
+    Attributes:
+        cron: when it starts executions by itself, as written; None if it waits to be called.
+    """
 
     number: int
     id: str
@@ -146,6 +160,7 @@ class TriggerConfig:
     error_catcher_id: str = ""
     input_variables: tuple[str, ...] = ()
     output_variables: tuple[str, ...] = ()
+    cron: CronSchedule | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +198,7 @@ class TriggerNotNamed(UnknownTrigger):
 class IntegrationVersion:
     """One version of an integration. ``document`` is the definition as it was read, for storing it unchanged.
 
+    ``limits`` says how many of its executions may run at once (our extension).
     Two versions are equal if they mean the same, however they are written: ``document`` does not count.
     """
 
@@ -193,6 +209,7 @@ class IntegrationVersion:
     error_catchers: tuple[ErrorCatcher, ...] = ()
     description: str = ""
     user_label: str = ""
+    limits: Limits | None = None
     document: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
     def task(self, number: int) -> TaskConfig:

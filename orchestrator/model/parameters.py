@@ -9,7 +9,7 @@ by the value's text.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
 from orchestrator.errors import InvalidValue
@@ -35,14 +35,24 @@ def look_up(parameters: Mapping[str, Value], reference: str) -> Value | None:
         found = parameters.get(f"`{reference}`")
     if found is not None:
         return found
-    bare = reference.replace("`", "")
-    steps = [step for step in re.split(r"[.\[\]]+", bare) if step]
+    steps = _steps(reference)
     for taken in range(len(steps) - 1, 0, -1):
         name = ".".join(steps[:taken])
         root = parameters.get(name) or parameters.get(f"`{name}`")
         if root is not None:
             return _descend(root, steps[taken:])
     return None
+
+
+def is_declared(reference: str, keys: Container[str]) -> bool:
+    """Whether there is a parameter that ``look_up`` could take for this reference."""
+    steps = _steps(reference)
+    roots = [".".join(steps[:taken]) for taken in range(len(steps) - 1, 0, -1)]
+    return reference in keys or any(root in keys or f"`{root}`" in keys for root in [reference, *roots])
+
+
+def _steps(reference: str) -> list[str]:
+    return [step for step in re.split(r"[.\[\]]+", reference.replace("`", "")) if step]
 
 
 def _descend(root: Value, steps: list[str]) -> Value | None:

@@ -124,12 +124,20 @@ class TaskSurroundings:
     rest_timeout_s: float = 120.0
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskContext:
     """One attempt of one task, as its code sees it.
 
     ``config`` holds the task's parameters as the definition writes them; ``parameters`` the execution's parameters as
     they are now. ``now`` is the database's time at the start of the attempt, aware UTC.
+
+    ``cancelled()`` says whether the attempt is to end, because it took too long or its execution is to stop. Code that
+    can stop by itself asks it, in any thread and as often as it likes; it is told within about a second. What such
+    code returns is dropped.
     """
 
     execution_id: str
@@ -143,6 +151,7 @@ class TaskContext:
     parameters: Mapping[str, Value]
     surroundings: TaskSurroundings
     is_sync: bool = False
+    cancelled: Callable[[], bool] = field(default=_never, repr=False, compare=False)
 
     def value(self, key: str) -> Value | None:
         """The task's parameter ``key`` with its references replaced; None if absent or a reference to nothing."""

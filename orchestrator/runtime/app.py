@@ -33,6 +33,8 @@ from orchestrator.settings import Settings, scheme_of
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey
+from orchestrator.store.signals import SignalStore
+from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.versions import VersionStore
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
@@ -62,6 +64,8 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
     versions = VersionStore(database)
     services = Services(
         store=ExecutionStore(database),
+        signals=SignalStore(database),
+        suspensions=SuspensionStore(database),
         versions=versions,
         plans=Plans(versions, types),
         types=types,

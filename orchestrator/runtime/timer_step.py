@@ -40,10 +40,12 @@ def timer_step(services: Services) -> type[bootsteps.StartStopStep]:
 
 
 def _look(services: Services, stopped: threading.Event) -> None:
-    while not stopped.wait(LOOK_EVERY_S):
+    pause_s = LOOK_EVERY_S
+    while not stopped.wait(pause_s):
+        pause_s = LOOK_EVERY_S
         try:
-            while fire_due_timers(services) and not stopped.is_set():
-                pass
+            next_in_s = fire_due_timers(services)
+            pause_s = LOOK_EVERY_S if next_in_s is None else min(next_in_s, LOOK_EVERY_S)
         except OrchestratorError as error:
             log.warning("timers not looked at: %s", error)
         except Exception:  # the thread must outlive whatever a database driver raises

@@ -10,24 +10,35 @@ Knows no database and runs no code: ``drive`` does the first, ``perform`` the se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.engine.decide import Decision, Dispatch, decide
+from orchestrator.engine.decide import decide
+from orchestrator.engine.decisions import Decision, Dispatch
 from orchestrator.engine.events import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import pack, unpack
 from orchestrator.model.history import Entry, EntryKind
+from orchestrator.model.states import TaskState
+from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value
 from orchestrator.service.perform import Result
-from orchestrator.service.start import new_attempt, to_outcome, with_system_variables
+from orchestrator.service.start import (
+    new_attempt,
+    runs_sync,
+    signal_of,
+    to_due,
+    to_outcome,
+    with_system_variables,
+)
 from orchestrator.store.rows import (
     AttemptKey,
     Claimed,
     Commit,
     Due,
-    Method,
     NewExecution,
+    NewSuspension,
     StoredExecution,
     Wait,
 )
@@ -38,7 +49,6 @@ class Batch:
 
     def __init__(self, claimed: Claimed, plan: Plan) -> None:
         self._plan, self._worker, self._executor = plan, claimed.worker, claimed.executor
-        self._is_sync = claimed.execution.method is Method.POST
         self._held = {claimed.key.number: claimed.key}  # live attempts whose row names this worker
         self._kept: dict[int, Dispatch] = {}  # those of them that are light and still to be run in line
         self._results: list[Result] = []
@@ -52,6 +62,10 @@ class Batch:
         """Whether the execution only waits for what runs to end."""
         return self._progress.stopping is not None
 
+    def is_rolling_back(self, number: int) -> bool:
+        """Whether what this worker holds is the rollback of the task."""
+        return self._progress.status(number).is_rolling_back
+
     def next_in_line(self) -> Dispatch | None:
         """A light task that this worker goes on with: kept from an earlier commit, or ready since."""
         ahead = [*self._kept.values(), *(each for each in self._ready.values() if self._is_mine(each))]
@@ -60,12 +74,13 @@ class Batch:
 
     def _is_mine(self, dispatch: Dispatch) -> bool:
         task = self._plan.tasks[dispatch.number]
-        return task.is_light and task.config.executor_id in (None, self._executor)
+        return task.is_light and not dispatch.is_rollback and task.config.executor_id in (None, self._executor)
 
     def rebase(self, stored: StoredExecution, parameters: dict[str, Value]) -> None:
         """Stand on what the database says now; decide the results again on top of it."""
         self.stored = stored
         self._progress = unpack(self._plan, stored.progress, stored.state)
+        self._is_sync = runs_sync(stored.method, self._progress)
         self.parameters = with_system_variables(parameters, is_sync=self._is_sync)
         self._clear_batch()
         results, self._results = self._results, []
@@ -87,6 +102,8 @@ class Batch:
         self._waits: list[Wait] = []
         self._children: list[NewExecution] = []
         self._timers: list[Due] = []
+        self._dropped: list[int] = []
+        self._suspensions: list[NewSuspension] = []
         self._decision: Decision | None = None
 
     def add(self, result: Result) -> None:
@@ -112,7 +129,11 @@ class Batch:
         if result.wait is not None:
             self._waits.append(result.wait)
         self._ready.update({each.number: each for each in decision.dispatch})
-        self._timers.extend(Due(number=t.number, attempt=t.attempt, after_s=t.after_s) for t in decision.timers)
+        self._timers.extend(to_due(decision.timers))
+        self._dropped.extend(decision.dropped)
+        if result.suspension is not None and decision.states.get(event.number) is TaskState.SUSPENDED:
+            self._suspensions.append(result.suspension)
+            self._timers.extend(result.timers)
 
     def to_commit(self) -> Commit:
         """What writing the results takes."""
@@ -130,14 +151,26 @@ class Batch:
             state=progress.state,
             progress=pack(self._plan, progress),
             entries=tuple(self._entries),
+            signal=signal_of(progress),
             parameters=self._changed,
             released=tuple(key for number, key in self._held.items() if number in self._over),
             waits=tuple(self._waits),
             ready=tuple(ready),
             children=tuple(self._children),
             timers=tuple(self._timers),
+            fired_timers=tuple((kind, number) for number in self._over for kind in self._timeouts_of(number)),
+            dropped=tuple(self._dropped),
+            suspensions=tuple(self._suspensions),
             outcome=to_outcome(self._plan, self._decision, self.parameters) if is_over and self._decision else None,
         )
+
+    def _timeouts_of(self, number: int) -> Iterator[TimerKind]:
+        """The timers that an attempt of this task may have left."""
+        config = self._plan.tasks[number].config
+        if config.timeout_ms is not None:
+            yield TimerKind.TIMEOUT
+        if config.queue_timeout_ms is not None:
+            yield TimerKind.QUEUE
 
     def stand_on(self, change: Commit) -> None:
         """The commit is written: what follows builds on it."""
@@ -152,7 +185,9 @@ class Batch:
                     execution_id=self.stored.id, number=each.number, attempt=each.attempt
                 )
         revision = self.stored.revision + len(change.entries)
-        self.stored = replace(self.stored, revision=revision, state=change.state, progress=change.progress)
+        self.stored = replace(
+            self.stored, revision=revision, state=change.state, progress=change.progress, signal=change.signal
+        )
         self._results = []
         self._clear_batch()
 
@@ -172,10 +207,22 @@ _KINDS: Final[dict[type[TaskOutcome], EntryKind]] = {
 }
 
 
+def _kind(event: TaskOutcome, decision: Decision) -> EntryKind:
+    if decision.is_late:
+        return EntryKind.LATE
+    match decision.states.get(event.number):
+        case TaskState.ROLLEDBACK if isinstance(event, Succeeded):
+            return EntryKind.ROLLED_BACK
+        case TaskState.ROLLEDBACK | TaskState.PENDING_ROLLBACK:
+            return EntryKind.ROLLBACK_FAILED
+        case _:
+            return _KINDS[type(event)]
+
+
 def _entry(result: Result, decision: Decision, *, worker: str) -> Entry:
     event = result.event
     return Entry(
-        kind=EntryKind.LATE if decision.is_late else _KINDS[type(event)],
+        kind=_kind(event, decision),
         task_number=event.number,
         attempt=event.attempt,
         started_at=result.started_at,

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from orchestrator.engine.canvas import JOIN_TASK, Chord, Message
+from orchestrator.engine.canvas import Chord, Message
+from orchestrator.service.apply import pursue
 from orchestrator.service.batch import Batch
 from orchestrator.service.perform import Performer
 from orchestrator.service.services import Services
-from orchestrator.service.start import start_messages, to_message
-from orchestrator.store.rows import AttemptKey, Claimed, Commit, Fired, Refusal, Wait
+from orchestrator.service.start import join_message, start_messages, to_message
+from orchestrator.store.rows import AttemptKey, Claimed, Commit, Fired, Refusal, Signal, Wait
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +70,13 @@ class _Drive:
             self._perform(ahead.number, ahead.attempt)
 
     def _perform(self, number: int, attempt: int, round: int = 0) -> None:  # noqa: A002 - the word is ours
-        if self._batch.is_stopping:
+        is_rollback = self._batch.is_rolling_back(number)
+        if self._batch.is_stopping and not is_rollback:
             result = self._performer.stop(number, attempt, round)
         else:
-            result = self._performer.perform(number, attempt, round, parameters=self._batch.parameters)
+            result = self._performer.perform(
+                number, attempt, round, parameters=self._batch.parameters, is_rollback=is_rollback
+            )
         if not len(self._batch):
             self._first_result_at = time.monotonic()
         self._batch.add(result)
@@ -96,16 +100,21 @@ class _Drive:
             if written is not Refusal.STALE:
                 break
             stored, parameters = store.read(key.execution_id)
+            if stored.signal not in (None, Signal.STOPPING):  # a KILL that came meanwhile is obeyed first
+                pursue(key.execution_id, self._services)
+                continue
             if stored.state.is_final:
                 log.warning("result refused: the execution is over", extra={"key": key})
                 return False
             self._batch.rebase(stored, parameters)
         self._publish(change, written)
+        if change.signal is Signal.STOPPING and change.execution.signal is not Signal.STOPPING:
+            pursue(key.execution_id, self._services)
         self._batch.stand_on(change)
         return True
 
     def _publish(self, change: Commit, fired: Sequence[Fired]) -> None:
-        messages = [*_ready(change, self._services), *_children(change, self._services), *map(_join, fired)]
+        messages = [*_ready(change, self._services), *_children(change, self._services), *map(join_message, fired)]
         if messages:
             self._services.publisher.publish(messages)
 
@@ -128,15 +137,4 @@ def _children(change: Commit, services: Services) -> list[Message | Chord]:
 
 def _awaited_join(change: Commit, wait: Wait) -> Message:
     key = AttemptKey(execution_id=change.execution.id, number=wait.number, attempt=wait.attempt, round=wait.round)
-    return _join(Fired(key=key, executor=wait.executor))
-
-
-def _join(fired: Fired) -> Message:
-    return Message(
-        name=JOIN_TASK,
-        execution_id=fired.key.execution_id,
-        number=fired.key.number,
-        attempt=fired.key.attempt,
-        round=fired.key.round,
-        executor=fired.executor,
-    )
+    return join_message(Fired(key=key, executor=wait.executor))

@@ -20,10 +20,11 @@ from orchestrator.model.fields import is_storable
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext
+from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution
-from orchestrator.store.rows import MAX_NAME, Claimed, Method, NewExecution, ParentLink, Wait
+from orchestrator.store.rows import MAX_NAME, Claimed, Due, Method, NewExecution, NewSuspension, ParentLink, Wait
 
 MAX_MESSAGE: Final = 10_000  # characters of an error's message; it is kept with the execution, not only in the history
 _CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
@@ -39,6 +40,8 @@ class Result:
     children: tuple[NewExecution, ...] = ()
     wait: Wait | None = None
     details: Mapping[str, Json] | None = None
+    suspension: NewSuspension | None = None
+    timers: tuple[Due, ...] = ()
 
 
 class Performer:
@@ -56,23 +59,42 @@ class Performer:
             event=Stopped(number=number, attempt=attempt, was_running=round > 0), started_at=now, ended_at=now
         )
 
-    def perform(self, number: int, attempt: int, round: int, *, parameters: Mapping[str, Value]) -> Result:  # noqa: A002
+    def perform(
+        self,
+        number: int,
+        attempt: int,
+        round: int,  # noqa: A002 - the word is ours
+        *,
+        parameters: Mapping[str, Value],
+        is_rollback: bool = False,
+    ) -> Result:
         """Run the code; round 0 is the attempt itself, a higher one the join of that round of sub-executions."""
         started_at = self._clock()
         try:
-            step = self._run_code(number, attempt, round, parameters)
-            result = self._to_result(step, number, attempt, round)
+            step = self._run_code(number, attempt, round, parameters, is_rollback=is_rollback)
+            if is_rollback and isinstance(step, Suspend):
+                raise TaskError("a rollback cannot wait for an answer", "FAILED_PRECONDITION")
+            result = self._to_result(step, number, attempt, round, suspends=not is_rollback)
         except Exception as error:  # whatever task code raises is the attempt's failure
             event = Failed(number=number, attempt=attempt, error=_to_error(error), jitter=self._services.jitter())
             result = Result(event=event, started_at=started_at, ended_at=started_at)
         return replace(result, started_at=started_at, ended_at=self._clock())
 
-    def _run_code(self, number: int, attempt: int, round: int, parameters: Mapping[str, Value]) -> Step:  # noqa: A002
+    def _run_code(
+        self,
+        number: int,
+        attempt: int,
+        round: int,  # noqa: A002
+        parameters: Mapping[str, Value],
+        *,
+        is_rollback: bool,
+    ) -> Step:
         config = self._plan.tasks[number].config
-        task_type = self._services.types.get(config.task)
+        work = config.rollback if is_rollback and config.rollback is not None else config
+        task_type = self._services.types.get(work.task)
         if task_type is None:
             raise TaskError(
-                f"this worker does not know task type {config.task!r}; start it with --include MODULE", "TASK_NOT_FOUND"
+                f"this worker does not know task type {work.task!r}; start it with --include MODULE", "TASK_NOT_FOUND"
             )
         stored = self._stored
         context = TaskContext(
@@ -83,14 +105,14 @@ class Performer:
             task_number=number,
             attempt=attempt,
             now=self._clock(),
-            config=config.parameters,
+            config=work.parameters,
             parameters=parameters,
             surroundings=self._services.surroundings,
             is_sync=self._is_sync,
         )
         if round == 0:
             return task_type.run(context)
-        assert task_type.join is not None, f"{config.task} started sub-executions and cannot join them"
+        assert task_type.join is not None, f"{work.task} started sub-executions and cannot join them"
         key, store = self._claimed.key, self._services.store
         return task_type.join(
             context,
@@ -102,20 +124,25 @@ class Performer:
             ),
         )
 
-    def _to_result(self, step: Step, number: int, attempt: int, round: int) -> Result:  # noqa: A002
+    def _to_result(self, step: Step, number: int, attempt: int, round: int, *, suspends: bool) -> Result:  # noqa: A002
         now = self._clock()
         outputs = self._plan.typed({} if isinstance(step, StartChildren) and step.wait else step.outputs)
         _check_names(outputs)
         match step:
-            case Done() if not self._plan.tasks[number].config.suspends:
+            case Done() if not (suspends and self._plan.tasks[number].config.suspends):
                 event: TaskOutcome = Succeeded(number=number, attempt=attempt, outputs=outputs)
                 return Result(event=event, started_at=now, ended_at=now)
             case Done():
                 event = Suspended(number=number, attempt=attempt, outputs=outputs)
-                return Result(event=event, started_at=now, ended_at=now)
+                waits = NewSuspension(number=number, attempt=attempt, terms={})
+                return Result(event=event, started_at=now, ended_at=now, suspension=waits)
             case Suspend():
                 event = Suspended(number=number, attempt=attempt, outputs=outputs)
-                return Result(event=event, started_at=now, ended_at=now, details=_terms(step))
+                waits = NewSuspension(
+                    number=number, attempt=attempt, terms=_terms(step), expire_after_s=step.expire_after_s
+                )
+                timers = _suspension_timers(step, number, attempt)
+                return Result(event=event, started_at=now, ended_at=now, suspension=waits, timers=timers)
             case StartChildren(wait=False):
                 children = self._new_children(step.children, number, attempt, None, first=0)
                 event = Succeeded(number=number, attempt=attempt, outputs=outputs)
@@ -165,6 +192,7 @@ class Performer:
                     method=Method.POST_TO_QUEUE if round is None else Method.POST,
                     executor=stored.executor,
                     root_id=stored.root_id,
+                    priority=stored.priority,
                     parent=ParentLink(
                         execution_id=stored.id, number=number, attempt=attempt, round=round, position=position
                     ),
@@ -198,6 +226,15 @@ def _to_error(error: Exception) -> ErrorInfo:
         code=code,
         type=type(error).__name__,
         traceback="" if is_ours else "".join(traceback.format_exception(error)),
+    )
+
+
+def _suspension_timers(step: Suspend, number: int, attempt: int) -> tuple[Due, ...]:
+    waits = ((TimerKind.EXPIRE, step.expire_after_s), (TimerKind.REMIND, step.remind_after_s))
+    return tuple(
+        Due(kind=kind, number=number, attempt=attempt, after_s=after_s)
+        for kind, after_s in waits
+        if after_s is not None
     )
 
 

@@ -7,12 +7,13 @@ may be asked again and again for the same tree: it then reads only what is new.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.engine.decide import Decision, decide
+from orchestrator.engine.decide import decide
+from orchestrator.engine.decisions import Decision
 from orchestrator.engine.events import Started
 from orchestrator.engine.plan import TRIGGER, Plan
 from orchestrator.engine.progress import Progress
@@ -22,8 +23,8 @@ from orchestrator.model.states import TaskState
 from orchestrator.model.values import Value
 from orchestrator.service.plans import Plans
 from orchestrator.service.start import with_system_variables
-from orchestrator.store.queries import ExecutionQueries, LiveAttempt
-from orchestrator.store.rows import Method, StoredExecution
+from orchestrator.store.queries import ExecutionQueries
+from orchestrator.store.rows import LiveAttempt, Method, StoredExecution
 
 
 class Snapshots(StrEnum):
@@ -71,6 +72,8 @@ class TreeReader:
     def _begin(self, stored: StoredExecution) -> _Fold:
         """Where the history starts: what the start decided is not in it, and follows from the request alone."""
         plan = self._plans.get(stored.version_id, stored.trigger_id)
+        if stored.is_start_recorded:
+            return _Fold(plan, Decision(progress=Progress()), parameters=dict(stored.request), keep=self._snapshots)
         is_sync = stored.method is Method.POST
         parameters = with_system_variables(stored.request, is_sync=is_sync)
         started = decide(plan, Progress(), Started(), parameters=parameters, is_sync=is_sync)
@@ -121,6 +124,7 @@ class _Fold:
     parameters: dict[str, Value]
     keep: Snapshots
     revision: int = 0
+    request: dict[str, Value] = field(init=False)
     tasks: dict[int, TaskView] = field(init=False)
     edges: dict[tuple[int, int], bool] = field(init=False)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -134,22 +138,31 @@ class _Fold:
         }
         for number, state in self.started.states.items():
             self.tasks[number] = replace(self.tasks[number], state=state)
-        self.edges = {edge: result for edge, result in self.started.edges.items() if edge[0] != TRIGGER}
+        self.request = self.parameters
+        self.edges = _between_tasks(self.started.edges)
 
     def add(self, entry: Entry) -> None:
         """Apply the next entry."""
-        if not entry.kind.ends_attempt:
+        if not entry.kind.is_checkpoint:
             self._build()  # before what happens now: it is no part of that snapshot
         self.revision += 1
+        if entry.kind is EntryKind.RESTARTED:
+            self.parameters, self.edges = self.request, {}
         for number, state in entry.states.items():
             self.tasks[number] = replace(self.tasks[number], state=state)
         if entry.parameters:
             self.parameters = {**self.parameters, **entry.parameters}
-        self.edges.update(entry.edges)
+        self.edges.update(_between_tasks(entry.edges))
         if entry.kind is EntryKind.CHILDREN_STARTED:
             self.began.setdefault(entry.task_number, entry.started_at)
-        if not entry.kind.ends_attempt:
-            return
+        if entry.kind.ends_attempt:
+            self._end_attempt(entry)
+        if entry.kind.is_checkpoint:
+            self.latest = entry
+            if self.keep is Snapshots.ALL:
+                self._build()
+
+    def _end_attempt(self, entry: Entry) -> None:
         attempt = AttemptView(
             attempt=entry.attempt,
             started_at=self.began.pop(entry.task_number, entry.started_at),
@@ -159,9 +172,6 @@ class _Fold:
         )
         task = self.tasks[entry.task_number]
         self.tasks[entry.task_number] = replace(task, attempts=(*task.attempts, attempt))
-        self.latest = entry
-        if self.keep is Snapshots.ALL:
-            self._build()
 
     def taken(self) -> tuple[Snapshot, ...]:
         """The snapshots to show."""
@@ -187,9 +197,16 @@ class _Fold:
         )
 
 
+def _between_tasks(edges: Mapping[tuple[int, int], bool]) -> dict[tuple[int, int], bool]:
+    """Without those that come from the trigger or from an error catcher."""
+    return {edge: result for edge, result in edges.items() if edge[0] > TRIGGER}
+
+
 def _with_live(task: TaskView, live: LiveAttempt | None) -> TaskView:
     """A task that a worker has claimed runs, and its attempt has begun."""
     if live is None or live.started_at is None:
         return task
-    attempt = AttemptView(attempt=live.attempt, started_at=live.started_at, worker=live.worker or "")
-    return replace(task, state=TaskState.IN_PROCESS, attempts=(*task.attempts, attempt))
+    attempt = AttemptView(attempt=live.key.attempt, started_at=live.started_at, worker=live.worker or "")
+    is_rollback = task.state in (TaskState.PENDING_ROLLBACK, TaskState.ROLLBACK_IN_PROCESS)
+    state = TaskState.ROLLBACK_IN_PROCESS if is_rollback else TaskState.IN_PROCESS
+    return replace(task, state=state, attempts=(*task.attempts, attempt))

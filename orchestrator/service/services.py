@@ -10,6 +10,8 @@ from orchestrator.engine.canvas import Chord, Message
 from orchestrator.model.task_types import TaskSurroundings, TaskTypes
 from orchestrator.service.plans import Plans
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.signals import SignalStore
+from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.versions import VersionStore
 
 
@@ -25,6 +27,8 @@ class Services:
     """The stores, the task types and the way out to the broker. ``jitter`` gives a random number in [0, 1)."""
 
     store: ExecutionStore
+    signals: SignalStore
+    suspensions: SuspensionStore
     versions: VersionStore
     plans: Plans
     types: TaskTypes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.engine.canvas import Message
-from orchestrator.engine.decide import Decision, Dispatch, decide
+from orchestrator.engine.canvas import JOIN_TASK, Message
+from orchestrator.engine.decide import decide
+from orchestrator.engine.decisions import Decision, Dispatch, Timer
 from orchestrator.engine.events import Started
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.plan import Plan
@@ -14,7 +15,17 @@ from orchestrator.model.history import Outcome
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import TaskTypes
 from orchestrator.model.values import DataType, Value
-from orchestrator.store.rows import Method, NewAttempt, NewExecution, ParentLink
+from orchestrator.store.rows import (
+    DEFAULT_PRIORITY,
+    Due,
+    Fired,
+    Hold,
+    Method,
+    NewAttempt,
+    NewExecution,
+    ParentLink,
+    Signal,
+)
 
 EXECUTION_MODE = "`ExecutionMode`"  # the system variable that conditions see: SYNC or ASYNC
 
@@ -22,6 +33,11 @@ EXECUTION_MODE = "`ExecutionMode`"  # the system variable that conditions see: S
 def with_system_variables(parameters: Mapping[str, Value], *, is_sync: bool) -> dict[str, Value]:
     """The parameters as conditions and tasks see them."""
     return {**parameters, EXECUTION_MODE: Value(DataType.STRING, "SYNC" if is_sync else "ASYNC")}
+
+
+def runs_sync(method: Method, progress: Progress) -> bool:
+    """Whether an execution runs synchronously: asked for so, and not suspended since."""
+    return method is Method.POST and not progress.is_resumed
 
 
 def new_execution(
@@ -36,8 +52,10 @@ def new_execution(
     executor: str,
     root_id: str,
     parent: ParentLink | None = None,
+    hold: Hold | None = None,
+    priority: int = DEFAULT_PRIORITY,
 ) -> NewExecution:
-    """Bind the inputs and decide the start.
+    """Bind the inputs and decide the start, unless it is held.
 
     Raises:
         InputError: the inputs do not fit the integration.
@@ -45,7 +63,9 @@ def new_execution(
     request = bind_inputs(plan.version, given)
     is_sync = method is Method.POST
     seen = with_system_variables(request, is_sync=is_sync)
-    decision = decide(plan, Progress(), Started(), parameters=seen, is_sync=is_sync)
+    decision = Decision(progress=Progress())
+    if hold is None:
+        decision = decide(plan, Progress(), Started(), parameters=seen, is_sync=is_sync)
     is_over = decision.progress.state.is_final
     return NewExecution(
         id=execution_id,
@@ -61,21 +81,40 @@ def new_execution(
         root_id=root_id,
         state=decision.progress.state if is_over else ExecutionState.PENDING,
         parent=parent,
-        ready=tuple(new_attempt(plan, dispatch, executor=executor) for dispatch in decision.dispatch),
+        ready=new_attempts(plan, decision.dispatch, executor=executor),
         outcome=to_outcome(plan, decision, request) if is_over else None,
+        hold=hold,
+        priority=priority,
     )
+
+
+def new_attempts(plan: Plan, dispatched: Iterable[Dispatch], *, executor: str) -> tuple[NewAttempt, ...]:
+    """The live attempts of tasks that became ready, for anyone to claim."""
+    return tuple(new_attempt(plan, each, executor=executor) for each in dispatched)
 
 
 def new_attempt(plan: Plan, dispatch: Dispatch, *, executor: str, worker: str | None = None) -> NewAttempt:
-    """The live attempt of a task that became ready."""
+    """The live attempt of a task that became ready, or of its rollback."""
     config = plan.tasks[dispatch.number].config
+    undoes = config.rollback if dispatch.is_rollback else None
     return NewAttempt(
         number=dispatch.number,
         attempt=dispatch.attempt,
-        task_type=config.task,
+        task_type=config.task if undoes is None else undoes.task,
         executor=config.executor_id or executor,
         worker=worker,
+        queue_timeout_s=None if config.queue_timeout_ms is None else config.queue_timeout_ms / 1000,
     )
+
+
+def to_due(timers: Iterable[Timer]) -> tuple[Due, ...]:
+    """The timers of a decision as the store takes them."""
+    return tuple(Due(kind=t.kind, number=t.number, attempt=t.attempt, after_s=t.after_s) for t in timers)
+
+
+def signal_of(progress: Progress) -> Signal | None:
+    """What is to stand at an execution: whether it is being stopped."""
+    return Signal.STOPPING if progress.stopping is not None and not progress.state.is_final else None
 
 
 def to_outcome(plan: Plan, decision: Decision, parameters: Mapping[str, Value]) -> Outcome:
@@ -102,6 +141,18 @@ def to_message(execution_id: str, attempt: NewAttempt, types: TaskTypes) -> Mess
         attempt=attempt.attempt,
         round=0,
         executor=attempt.executor,
+    )
+
+
+def join_message(fired: Fired) -> Message:
+    """The message that joins a round of sub-executions."""
+    return Message(
+        name=JOIN_TASK,
+        execution_id=fired.key.execution_id,
+        number=fired.key.number,
+        attempt=fired.key.attempt,
+        round=fired.key.round,
+        executor=fired.executor,
     )
 
 

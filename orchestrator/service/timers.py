@@ -1,73 +1,144 @@
-"""Timers: retries whose time has come. Waits lie in the database, so they survive every process.
+"""Timers: what is due now. Waits lie in the database, so they survive every process.
 
-Any worker may look, and any number of them at once: a timer is taken by the commit that fires it, and only one can win
-that. Who loses finds that nothing waits any more.
+Any worker may look, and any number of them at once: each takes other timers, for some seconds; firing one is a commit
+that only one can win, and that deletes it. One that nothing waits for any more is dropped.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
-from orchestrator.engine.decide import Decision, decide
-from orchestrator.engine.events import RetryDue
-from orchestrator.engine.progress import pack, unpack
-from orchestrator.model.history import Entry, EntryKind
+from orchestrator.engine.events import DeadlinePassed, Failed, RestartDue, RetryDue
+from orchestrator.model.history import EntryKind, ErrorInfo
+from orchestrator.model.timers import TimerKind
+from orchestrator.service.apply import Standing, Step, apply, start_held
 from orchestrator.service.services import Services
-from orchestrator.service.start import new_attempt, to_message, with_system_variables
-from orchestrator.store.rows import AttemptKey, Commit, Method, Refusal
+from orchestrator.service.start import with_system_variables
+from orchestrator.service.suspensions import expire, remind
+from orchestrator.store.rows import AttemptKey, Due, DueTimer, LiveAttempt
 
 _AT_ONCE: Final = 100  # timers a look; the rest is found by the next one, at once
+HARD_AFTER_S: Final = 10.0  # how long after its timeout an attempt that is still running is taken from its worker
 
 
-def fire_due_timers(services: Services) -> int:
-    """Make every task ready whose retry is due.
+def fire_due_timers(services: Services) -> float | None:
+    """Fire what is due.
 
     Returns:
-        How many timers were due; as many as one look takes means that there may be more.
+        In how many seconds to look again: 0 if there may be more, None if no timer is set.
     """
-    due, now = services.store.due_timers(limit=_AT_ONCE)
-    for key in due:
-        _fire(key, now, services)
-    return len(due)
+    due, next_in_s = services.store.take_timers(limit=_AT_ONCE)
+    for each in due:
+        if not _FIRE[each.kind](each, services):
+            services.store.drop_timer(each)
+    return next_in_s
 
 
-def _fire(key: AttemptKey, now: datetime, services: Services) -> None:
-    while True:
-        stored, parameters = services.store.read(key.execution_id)
-        plan = services.plans.get(stored.version_id, stored.trigger_id)
-        is_sync = stored.method is Method.POST
-        decision = decide(
-            plan,
-            unpack(plan, stored.progress, stored.state),
-            RetryDue(number=key.number, attempt=key.attempt),
-            parameters=with_system_variables(parameters, is_sync=is_sync),
-            is_sync=is_sync,
-        )
-        if decision.is_late:
-            services.store.drop_timer(key)
-            return
-        ready = tuple(new_attempt(plan, each, executor=stored.executor) for each in decision.dispatch)
-        change = Commit(
-            execution=stored,
-            worker="",
-            state=decision.progress.state,
-            progress=pack(plan, decision.progress),
-            entries=(_entry(key, decision, now),),
-            ready=ready,
-            fired_timers=(key.number,),
-        )
-        if services.store.commit(change) is not Refusal.STALE:
-            services.publisher.publish([to_message(stored.id, each, services.types) for each in ready])
-            return
+def _fire_start(due: DueTimer, services: Services) -> bool:
+    return start_held([due.key.execution_id], services) > 0
 
 
-def _entry(key: AttemptKey, decision: Decision, now: datetime) -> Entry:
-    return Entry(
+def _stepping(next_step: Callable[[DueTimer, Standing, Services], Step | None]) -> Callable[[DueTimer, Services], bool]:
+    """Apply the step that a timer asks for; whether it changed anything."""
+
+    def fire(due: DueTimer, services: Services) -> bool:
+        done = apply(due.key.execution_id, services, lambda standing: next_step(due, standing, services))
+        return done is not None
+
+    return fire
+
+
+def _retry(due: DueTimer, standing: Standing, services: Services) -> Step:  # noqa: ARG001 - one signature for all
+    key = due.key
+    return Step(
+        event=RetryDue(number=key.number, attempt=key.attempt),
         kind=EntryKind.RETRY_DUE,
-        task_number=key.number,
+        number=key.number,
         attempt=key.attempt,
-        started_at=now,
-        ended_at=now,
-        states=decision.states,
+        fired_timers=((TimerKind.RETRY, key.number),),
     )
+
+
+def _restart(due: DueTimer, standing: Standing, services: Services) -> Step:  # noqa: ARG001
+    key = due.key
+    initial = with_system_variables(standing.stored.request, is_sync=standing.is_sync)
+    return Step(
+        event=RestartDue(number=key.number, attempt=key.attempt, parameters=initial),
+        kind=EntryKind.RESTARTED,
+        fired_timers=((TimerKind.RESTART, key.number),),
+    )
+
+
+def _deadline(due: DueTimer, standing: Standing, services: Services) -> Step:  # noqa: ARG001
+    spent_s = (due.due_at - (standing.stored.scheduled_at or standing.stored.created_at)).total_seconds()
+    error = ErrorInfo(message=f"the execution was not over {spent_s:g} s after it began", code="EXECUTION_TIMEOUT")
+    return Step(
+        event=DeadlinePassed(error=error),
+        kind=EntryKind.DEADLINE_PASSED,
+        error=error,
+        fired_timers=((TimerKind.DEADLINE, 0),),
+    )
+
+
+def _timeout(due: DueTimer, standing: Standing, services: Services) -> Step | None:
+    """The worker that runs an attempt ends it in time (``runtime.guard``); this is for one that cannot any more.
+
+    An attempt that waits for its sub-executions is nobody's to end but ours.
+    """
+    live = standing.live.get(due.key.number)
+    config = standing.plan.tasks[due.key.number].config
+    if live is None or live.key.attempt != due.key.attempt or config.timeout_ms is None or live.started_at is None:
+        return None
+    timeout_s = config.timeout_ms / 1000
+    hard_at = live.started_at + timedelta(seconds=timeout_s + HARD_AFTER_S)
+    if live.worker is not None and standing.now < hard_at:
+        after_s = (hard_at - standing.now).total_seconds()
+        again = Due(kind=TimerKind.TIMEOUT, number=live.key.number, attempt=live.key.attempt, after_s=after_s)
+        services.store.set_timer(standing.stored.id, again)
+        return None
+    return _fail(live, standing, services, timeout_error(timeout_s), TimerKind.TIMEOUT)
+
+
+def timeout_error(timeout_s: float) -> ErrorInfo:
+    """Why an attempt that took too long FAILED."""
+    return ErrorInfo(message=f"the attempt took longer than its timeout of {timeout_s:g} s", code="EXECUTION_TIMEOUT")
+
+
+def _queue(due: DueTimer, standing: Standing, services: Services) -> Step | None:
+    live = standing.live.get(due.key.number)
+    if live is None or live.key.attempt != due.key.attempt or live.started_at is not None:
+        return None
+    waited_s = (standing.now - live.queued_at).total_seconds()
+    message = f"no worker took it from executor {live.executor!r} for {waited_s:.1f} s"
+    return _fail(live, standing, services, ErrorInfo(message=message, code="QUEUE_TIMEOUT"), TimerKind.QUEUE)
+
+
+def _fail(live: LiveAttempt, standing: Standing, services: Services, error: ErrorInfo, kind: TimerKind) -> Step:
+    key: AttemptKey = live.key
+    started_at: datetime = live.started_at or standing.now
+    return Step(
+        event=Failed(number=key.number, attempt=key.attempt, error=error, jitter=services.jitter()),
+        kind=EntryKind.FAILED,
+        number=key.number,
+        attempt=key.attempt,
+        worker=live.worker or "",
+        started_at=started_at,
+        error=error,
+        fired_timers=((kind, key.number),),
+        withdrawn=(key,) if kind is TimerKind.QUEUE else (),
+        revoked=() if kind is TimerKind.QUEUE else (key,),
+    )
+
+
+_FIRE: Final[Mapping[TimerKind, Callable[[DueTimer, Services], bool]]] = {
+    TimerKind.RETRY: _stepping(_retry),
+    TimerKind.RESTART: _stepping(_restart),
+    TimerKind.START: _fire_start,
+    TimerKind.DEADLINE: _stepping(_deadline),
+    TimerKind.TIMEOUT: _stepping(_timeout),
+    TimerKind.QUEUE: _stepping(_queue),
+    TimerKind.EXPIRE: expire,
+    TimerKind.REMIND: remind,
+}

@@ -1,14 +1,18 @@
 """Writing a commit: the steps of one transaction, in an order that lets the refusals come first.
 
-compare-and-set on the revision -> fence on the held attempts -> history, ready tasks, sub-executions, timers
--> waits -> parameters, or at the end the parent's join counter.
+compare-and-set on revision and signal -> fence on the held attempts -> history, ready tasks, sub-executions, timers,
+suspensions -> waits -> parameters, or at the end the parent's join counter.
+
+The signal is part of what is compared: a KILL that came since the execution was read makes the commit stale, so that
+nobody can start sub-executions that the KILL did not see.
 
 Only ``ExecutionStore`` calls this; it owns the transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,19 +20,34 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestrator.model.json_text import to_json_text
-from orchestrator.model.values import to_value
+from orchestrator.model.states import FINAL_EXECUTION_STATES
+from orchestrator.model.timers import TimerKind
+from orchestrator.model.values import Value, to_value
 from orchestrator.store.rows import (
     AttemptKey,
     Commit,
+    Due,
     Fired,
+    Hold,
     NewAttempt,
     NewExecution,
     ParentLink,
     Phase,
     Refusal,
+    Signal,
+    SuspensionState,
     dump_parameters,
 )
-from orchestrator.store.tables import executions, history, later, live_attempts, now, parameters, timers
+from orchestrator.store.tables import (
+    executions,
+    history,
+    later,
+    live_attempts,
+    now,
+    parameters,
+    suspensions,
+    timers,
+)
 
 LEASE_S: Final = 60.0  # a worker that has not renewed its claim for this long counts as dead
 
@@ -40,8 +59,13 @@ BY_KEY: Final = sa.and_(
 )
 _ADVANCE: Final = (
     sa.update(executions)
-    .where(executions.c.id == sa.bindparam("b_id"), executions.c.revision == sa.bindparam("b_revision"))
+    .where(
+        executions.c.id == sa.bindparam("b_id"),
+        executions.c.revision == sa.bindparam("b_revision"),
+        executions.c.signal.is_not_distinct_from(sa.bindparam("b_seen_signal")),
+    )
     .values(
+        signal=sa.bindparam("b_signal"),
         state=sa.bindparam("b_state"),
         revision=sa.bindparam("b_next_revision"),
         progress=sa.bindparam("b_progress"),
@@ -49,7 +73,26 @@ _ADVANCE: Final = (
     )
 )
 _END: Final = _ADVANCE.values(response=sa.bindparam("b_response"), error=sa.bindparam("b_error"), ended_at=now())
+_BEGIN: Final = (
+    sa.update(executions).where(executions.c.id == sa.bindparam("b_id")).values(hold=None, is_start_recorded=True)
+)
 _RELEASE: Final = sa.delete(live_attempts).where(BY_KEY, live_attempts.c.worker == sa.bindparam("b_worker"))
+_WITHDRAW: Final = sa.delete(live_attempts).where(BY_KEY, live_attempts.c.worker.is_(None))
+_REVOKE: Final = sa.delete(live_attempts).where(BY_KEY)
+_RETURN: Final = (
+    sa.update(live_attempts)
+    .where(BY_KEY, live_attempts.c.worker == sa.bindparam("b_worker"))
+    .values(worker=None, lease_until=None, stop_at=None, losses=live_attempts.c.losses + 1, queued_at=now())
+)
+_STOP: Final = (
+    sa.update(live_attempts)
+    .where(
+        live_attempts.c.execution_id == sa.bindparam("b_id"),
+        live_attempts.c.worker.is_not(None),
+        live_attempts.c.stop_at.is_(None),
+    )
+    .values(stop_at=now())
+)
 _WAIT: Final = (
     sa.update(live_attempts)
     .where(
@@ -105,33 +148,65 @@ def write(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
     """
     _advance(connection, change)
     _release(connection, change)
+    _take_back(connection, change)
     _record(connection, change)
     _insert_attempts(connection, change.execution.id, change.ready)
     insert_executions(connection, change.children)
     _change_timers(connection, change)
+    _change_suspensions(connection, change)
     fired = list(_wait(connection, change))
-    if change.outcome is None:
-        _keep_parameters(connection, change)
-    else:
+    if change.signal is Signal.STOPPING and change.execution.signal is not Signal.STOPPING:
+        connection.execute(_STOP, {"b_id": change.execution.id})
+        mark_below(connection, change.execution.id, Signal.KILL, awaited=True)
+    if change.outcome is not None or change.is_restart:
         connection.execute(sa.delete(parameters).where(parameters.c.execution_id == change.execution.id))
+    if change.outcome is not None:
         fired += _arrive(connection, change.execution.parent)
+    else:
+        _keep_parameters(connection, change)
     return fired
+
+
+def mark_below(
+    connection: sa.Connection, execution_id: str, signal: Signal, *, of: AttemptKey | None = None, awaited: bool = False
+) -> None:
+    """Signal what is live below an execution: of one attempt, or all; ``awaited``: only what is waited for."""
+    wanted = executions.c.parent_round.is_not(None) if awaited else sa.true()
+    top = sa.select(executions.c.id).where(executions.c.parent_id == execution_id, wanted)
+    if of is not None:
+        top = top.where(executions.c.parent_task == of.number, executions.c.parent_attempt == of.attempt)
+    below = top.cte("below", recursive=True)
+    below = below.union_all(sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id).where(wanted))
+    is_live = executions.c.state.not_in([state.value for state in FINAL_EXECUTION_STATES])
+    connection.execute(
+        sa.update(executions)
+        .where(executions.c.id.in_(sa.select(below.c.id)), is_live, executions.c.signal.is_(None))
+        .values(signal=signal.value)
+    )
 
 
 def _keep_parameters(connection: sa.Connection, change: Commit) -> None:
     if not change.parameters:
         return
-    insert: Any = sqlite_insert(parameters) if connection.dialect.name == "sqlite" else postgresql_insert(parameters)
-    rows = [
-        {"execution_id": change.execution.id, "key": key, "value": to_json_text(to_value(value))}
-        for key, value in change.parameters.items()
-    ]
+    insert = _insert(connection, parameters)
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=[parameters.c.execution_id, parameters.c.key], set_={"value": insert.excluded.value}
         ),
-        rows,
+        _parameter_rows(change.execution.id, change.parameters),
     )
+
+
+def _parameter_rows(execution_id: str, changed: Mapping[str, Value]) -> list[dict[str, Any]]:
+    return [
+        {"execution_id": execution_id, "key": key, "value": to_json_text(to_value(value))}
+        for key, value in changed.items()
+    ]
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    """An insert that can be turned into an upsert."""
+    return sqlite_insert(table) if connection.dialect.name == "sqlite" else postgresql_insert(table)
 
 
 def _advance(connection: sa.Connection, change: Commit) -> None:
@@ -143,6 +218,8 @@ def _advance(connection: sa.Connection, change: Commit) -> None:
         "b_next_revision": revision + len(change.entries),
         "b_state": change.state.value,
         "b_progress": change.progress,
+        "b_seen_signal": None if change.execution.signal is None else change.execution.signal.value,
+        "b_signal": None if change.signal is None else change.signal.value,
     }
     statement = _ADVANCE
     if change.outcome is not None:
@@ -152,6 +229,19 @@ def _advance(connection: sa.Connection, change: Commit) -> None:
         values["b_error"] = None if error is None else to_json_text(error.to_json())
     if connection.execute(statement, values).rowcount != 1:
         raise Refused(Refusal.STALE)
+    if change.begins:
+        connection.execute(_BEGIN, {"b_id": change.execution.id})
+
+
+def _take_back(connection: sa.Connection, change: Commit) -> None:
+    """Attempts that end, or wait again, without their worker's word: they must be as the decision saw them."""
+    for statement, keys in ((_WITHDRAW, change.withdrawn), (_REVOKE, change.revoked), (_RETURN, change.returned)):
+        for key in keys:
+            held_by = {"b_worker": change.worker} if statement is _RETURN else {}
+            if connection.execute(statement, bind(key) | held_by).rowcount != 1:
+                raise Refused(Refusal.STALE)
+    for key in change.revoked:
+        mark_below(connection, key.execution_id, Signal.KILL, of=key, awaited=True)
 
 
 def _release(connection: sa.Connection, change: Commit) -> None:
@@ -173,6 +263,7 @@ def _record(connection: sa.Connection, change: Commit) -> None:
 
 def _insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequence[NewAttempt]) -> None:
     rows = [_attempt_row(execution_id, attempt) for attempt in ready]
+    insert_timers(connection, execution_id, _queue_timers(ready))
     unclaimed = [row for row in rows if row["worker"] is None]
     claimed = [row for row in rows if row["worker"] is not None]
     if unclaimed:
@@ -194,6 +285,15 @@ def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
     }
 
 
+def _queue_timers(ready: Iterable[NewAttempt]) -> list[Due]:
+    """How long attempts may wait for a worker."""
+    return [
+        Due(kind=TimerKind.QUEUE, number=each.number, attempt=each.attempt, after_s=each.queue_timeout_s)
+        for each in ready
+        if each.worker is None and each.queue_timeout_s is not None
+    ]
+
+
 def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> None:
     """Executions with their ready start tasks."""
     if begun := [_execution_row(each) for each in new if each.outcome is None]:
@@ -202,6 +302,31 @@ def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) ->
         connection.execute(sa.insert(executions).values(ended_at=now()), over)
     if rows := [_attempt_row(each.id, attempt) for each in new for attempt in each.ready]:
         connection.execute(sa.insert(live_attempts), rows)
+    for each in new:
+        _insert_unusual(connection, each)
+
+
+def _insert_unusual(connection: sa.Connection, new: NewExecution) -> None:
+    """What most executions do not have."""
+    insert_timers(connection, new.id, _queue_timers(new.ready))
+    if new.recorded is not None:
+        row = {"execution_id": new.id, "revision": 1, "entry": to_json_text(new.recorded.to_json())}
+        connection.execute(sa.insert(history), row)
+    if new.parameters and new.outcome is None:
+        connection.execute(sa.insert(parameters), _parameter_rows(new.id, new.parameters))
+    if new.hold is Hold.SCHEDULED:
+        _set_timer(connection, new.id, TimerKind.START, new.scheduled_at)
+    if new.deadline_s is not None and new.outcome is None:
+        due_at: Any = later(new.deadline_s)
+        if new.scheduled_at is not None:
+            due_at = new.scheduled_at + timedelta(seconds=new.deadline_s)
+        _set_timer(connection, new.id, TimerKind.DEADLINE, due_at)
+        connection.execute(sa.update(executions).where(executions.c.id == new.id).values(deadline_at=due_at))
+
+
+def _set_timer(connection: sa.Connection, execution_id: str, kind: TimerKind, due_at: Any) -> None:
+    row = {"execution_id": execution_id, "task_number": 0, "attempt": 0, "kind": kind.value}
+    connection.execute(sa.insert(timers).values(**row, due_at=due_at))
 
 
 def _execution_row(new: NewExecution) -> dict[str, Any]:
@@ -216,7 +341,7 @@ def _execution_row(new: NewExecution) -> dict[str, Any]:
         "method": new.method.value,
         "executor": new.executor,
         "state": new.state.value,
-        "revision": 0,
+        "revision": 0 if new.recorded is None else 1,
         "progress": new.progress,
         "request": dump_parameters(new.request),
         "response": None if outcome is None else dump_parameters(outcome.response),
@@ -226,25 +351,80 @@ def _execution_row(new: NewExecution) -> dict[str, Any]:
         "parent_attempt": parent and parent.attempt,
         "parent_round": parent and parent.round,
         "position": parent and parent.position,
+        "priority": new.priority,
+        "hold": None if new.hold is None else new.hold.value,
+        "is_start_recorded": new.recorded is not None or new.hold is not None,
+        "scheduled_at": new.scheduled_at,
+        "request_id": new.request_id,
+        "replay_of": new.replay and new.replay.of,
+        "replay_mode": new.replay and new.replay.mode,
+        "replay_reason": new.replay and new.replay.reason,
     }
 
 
 def _change_timers(connection: sa.Connection, change: Commit) -> None:
-    if change.fired_timers:
+    execution_id = change.execution.id
+    for kind, number in change.fired_timers:
         connection.execute(
             sa.delete(timers).where(
-                timers.c.execution_id == change.execution.id, timers.c.task_number.in_(change.fired_timers)
+                timers.c.execution_id == execution_id, timers.c.task_number == number, timers.c.kind == kind.value
             )
         )
-    for due in change.timers:
+    void = {*change.dropped, *({0} if change.outcome is not None and change.execution.deadline_at else ())}
+    if void:
         connection.execute(
-            sa.insert(timers).values(
-                execution_id=change.execution.id,
-                task_number=due.number,
-                attempt=due.attempt,
-                due_at=later(due.after_s),
+            sa.delete(timers).where(timers.c.execution_id == execution_id, timers.c.task_number.in_(sorted(void)))
+        )
+    insert_timers(connection, execution_id, change.timers)
+
+
+def insert_timers(connection: sa.Connection, execution_id: str, due: Iterable[Due]) -> None:
+    """A task has one timer of each kind: a new one replaces what an earlier attempt has left."""
+    for each in due:
+        insert = _insert(connection, timers).values(
+            execution_id=execution_id,
+            task_number=each.number,
+            kind=each.kind.value,
+            attempt=each.attempt,
+            due_at=later(each.after_s),
+        )
+        replaced = {"attempt": insert.excluded.attempt, "due_at": insert.excluded.due_at, "taken_until": None}
+        connection.execute(insert.on_conflict_do_update(index_elements=list(timers.primary_key), set_=replaced))
+
+
+def _change_suspensions(connection: sa.Connection, change: Commit) -> None:
+    execution_id = change.execution.id
+    for new in change.suspensions:
+        connection.execute(
+            sa.insert(suspensions).values(
+                execution_id=execution_id,
+                task_number=new.number,
+                attempt=new.attempt,
+                state=SuspensionState.PENDING.value,
+                terms=to_json_text(new.terms),
+                expires_at=None if new.expire_after_s is None else later(new.expire_after_s),
             )
         )
+    pending = sa.update(suspensions).where(
+        suspensions.c.execution_id == execution_id, suspensions.c.state == SuspensionState.PENDING.value
+    )
+    if change.dropped:
+        connection.execute(
+            pending.where(suspensions.c.task_number.in_(change.dropped)).values(
+                state=SuspensionState.CANCELLED.value, resolved_at=now()
+            )
+        )
+    for each in change.resolutions:
+        answered = connection.execute(
+            pending.where(suspensions.c.task_number == each.number, suspensions.c.attempt == each.attempt).values(
+                state=each.state.value,
+                resolved_at=now(),
+                resolver=each.resolver,
+                result=None if each.result is None else to_json_text(to_value(each.result)),
+            )
+        )
+        if answered.rowcount != 1:
+            raise Refused(Refusal.STALE)
 
 
 def _wait(connection: sa.Connection, change: Commit) -> Iterable[Fired]:

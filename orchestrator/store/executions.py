@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -24,19 +26,25 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
+from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_value
-from orchestrator.store.commits import BY_KEY, LEASE_S, Refused, bind, insert_executions, write
+from orchestrator.store.commits import BY_KEY, LEASE_S, Refused, bind, insert_executions, insert_timers, write
 from orchestrator.store.database import Database
 from orchestrator.store.rows import (
     AttemptKey,
     Claimed,
     Commit,
+    Due,
+    DueTimer,
     Fired,
+    LiveAttempt,
     NewExecution,
     Phase,
     Refusal,
+    Signal,
     StoredExecution,
     load_parameters,
+    to_live,
     to_stored,
 )
 from orchestrator.store.tables import executions, later, live_attempts, now, parameters, timers
@@ -57,6 +65,9 @@ _CLAIM: Final = (
         now().label("now"),
     )
 )
+_IS_FREE: Final = sa.or_(timers.c.taken_until.is_(None), timers.c.taken_until <= now())
+_NEXT_TIMER: Final = sa.select(timers.c.due_at, now().label("clock")).where(_IS_FREE).order_by(timers.c.due_at).limit(1)
+TAKEN_S: Final = 30.0  # firing a timer takes milliseconds
 _SELECT: Final = sa.select(executions).where(executions.c.id == sa.bindparam("b_id"))
 _START: Final = (
     sa.update(executions)
@@ -66,6 +77,10 @@ _START: Final = (
 _PARAMETERS: Final = sa.select(parameters.c.key, parameters.c.value).where(
     parameters.c.execution_id == sa.bindparam("b_id")
 )
+
+
+class _NotNow(Exception):
+    """Rolls the transaction of a claim back."""
 
 
 class ExecutionStore:
@@ -88,11 +103,13 @@ class ExecutionStore:
         """
         # Not durable: a claim that a crash of the database undoes leaves the attempt to be claimed again, and fences
         # off the worker that had it. Whatever the attempt leads to is committed after it, and so not kept without it.
-        with self.database.begin(is_durable=False) as connection:
+        with suppress(_NotNow), self.database.begin(is_durable=False) as connection:
             taken = connection.execute(_CLAIM, bind(key) | {"b_worker": worker}).one_or_none()
             if taken is None:
                 return None
             stored = to_stored(connection.execute(_SELECT, {"b_id": key.execution_id}).one())
+            if stored.signal not in (None, Signal.STOPPING):
+                raise _NotNow  # a KILL that is still to be obeyed; rolls the claim back
             if stored.state is ExecutionState.PENDING:
                 connection.execute(_START, {"b_id": key.execution_id})
                 stored = replace(stored, state=ExecutionState.PROCESSING)
@@ -107,6 +124,19 @@ class ExecutionStore:
                 next_position=taken.next_position,
                 carry=json.loads(taken.carry) if taken.carry else None,
             )
+        return None
+
+    def is_wanted(self, key: AttemptKey, *, worker: str) -> bool:
+        """Whether this worker is still to run this attempt: it holds it, and nobody asks for its end."""
+        statement = sa.select(live_attempts.c.stop_at).where(BY_KEY, live_attempts.c.worker == worker)
+        with self.database.read() as connection:
+            found = connection.execute(statement, bind(key)).one_or_none()
+        return found is not None and found.stop_at is None
+
+    def set_timer(self, execution_id: str, due: Due) -> None:
+        """Set one timer, outside of a commit."""
+        with self.database.begin() as connection:
+            insert_timers(connection, execution_id, [due])
 
     def read(self, execution_id: str) -> tuple[StoredExecution, dict[str, Value]]:
         """An execution and its current parameters.
@@ -120,6 +150,21 @@ class ExecutionStore:
                 raise ExecutionNotFound(execution_id)
             stored = to_stored(row)
             return stored, _parameters_of(connection, stored)
+
+    def stand(self, execution_id: str) -> tuple[StoredExecution, dict[str, Value], dict[int, LiveAttempt], datetime]:
+        """An execution, its current parameters, its live attempts by task, and the database's clock: at one moment.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        attempts = sa.select(live_attempts).where(live_attempts.c.execution_id == execution_id)
+        with self.database.read(at_one_moment=True) as connection:
+            row = connection.execute(_SELECT.add_columns(now().label("clock")), {"b_id": execution_id}).one_or_none()
+            if row is None:
+                raise ExecutionNotFound(execution_id)
+            stored = to_stored(row)
+            live = {each.task_number: to_live(each) for each in connection.execute(attempts)}
+            return stored, _parameters_of(connection, stored), live, row.clock
 
     def outcomes(self, key: AttemptKey, *, every_round: bool = False) -> list[ChildOutcome]:
         """How the sub-executions of an attempt ended, in order: of one round, or of all of them."""
@@ -139,24 +184,51 @@ class ExecutionStore:
         with self.database.read() as connection:
             return connection.execute(held).one_or_none() is not None
 
-    def due_timers(self, *, limit: int) -> tuple[list[AttemptKey], datetime]:
-        """Timers that are due, the oldest first, and the database's clock. Taking one is the commit that fires it."""
-        statement = sa.select(timers).where(timers.c.due_at <= now())
-        with self.database.read() as connection:
-            clock = connection.execute(sa.select(now())).scalar_one()
-            rows = connection.execute(statement.order_by(timers.c.due_at).limit(limit)).all()
-        return [
-            AttemptKey(execution_id=row.execution_id, number=row.task_number, attempt=row.attempt) for row in rows
-        ], clock
+    def take_timers(self, *, limit: int) -> tuple[list[DueTimer], float | None]:
+        """Take timers that are due, the oldest first, for ``TAKEN_S`` seconds.
 
-    def drop_timer(self, key: AttemptKey) -> None:
+        Of several workers that look at the same time each takes others. Who takes one and dies leaves it to the next.
+
+        Returns:
+            The timers; and in how many seconds the next one is due, None if there is none.
+        """
+        due = (
+            sa.select(timers.c.execution_id, timers.c.task_number, timers.c.kind)
+            .where(timers.c.due_at <= now(), _IS_FREE)
+            .order_by(timers.c.due_at)
+            .limit(limit)
+        )
+        taking = sa.update(timers).values(taken_until=later(TAKEN_S))
+        with self.database.read() as connection:
+            first = connection.execute(_NEXT_TIMER).one_or_none()
+        if first is None or first.due_at > first.clock:
+            return [], None if first is None else (first.due_at - first.clock).total_seconds()
+        with self.database.begin(is_durable=False) as connection:
+            if not self.database.is_sqlite:
+                due = due.with_for_update(skip_locked=True)
+            key = sa.tuple_(timers.c.execution_id, timers.c.task_number, timers.c.kind)
+            rows = connection.execute(taking.where(key.in_(due)).returning(timers, now().label("clock"))).all()
+        taken = [
+            DueTimer(
+                kind=TimerKind(row.kind),
+                key=AttemptKey(execution_id=row.execution_id, number=row.task_number, attempt=row.attempt),
+                due_at=row.due_at,
+                now=row.clock,
+            )
+            for row in rows
+        ]
+        return sorted(taken, key=attrgetter("due_at")), 0.0
+
+    def drop_timer(self, due: DueTimer) -> None:
         """Forget a timer that nothing waits for any more."""
         with self.database.begin() as connection:
             connection.execute(
                 sa.delete(timers).where(
-                    timers.c.execution_id == key.execution_id,
-                    timers.c.task_number == key.number,
-                    timers.c.attempt == key.attempt,
+                    timers.c.execution_id == due.key.execution_id,
+                    timers.c.task_number == due.key.number,
+                    timers.c.kind == due.kind.value,
+                    timers.c.attempt == due.key.attempt,
+                    timers.c.due_at == due.due_at,  # or it was set anew meanwhile
                 )
             )
 

@@ -6,8 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from operator import itemgetter
 from typing import Final, Self, TypeAlias
 
@@ -17,20 +15,10 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import Entry
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
-from orchestrator.store.rows import StoredExecution, to_stored
+from orchestrator.store.rows import LiveAttempt, StoredExecution, to_live, to_stored
 from orchestrator.store.tables import executions, history, live_attempts
 
 _CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LiveAttempt:
-    """A task that is ready, running or waiting for sub-executions. ``started_at`` is None before its claim."""
-
-    number: int
-    attempt: int
-    worker: str | None
-    started_at: datetime | None
 
 
 Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because a method below is called list
@@ -129,9 +117,7 @@ class ExecutionQueries:
             for ids in _chunks(execution_ids):
                 rows = connection.execute(sa.select(live_attempts).where(live_attempts.c.execution_id.in_(ids)))
                 for row in rows:
-                    found[row.execution_id][row.task_number] = LiveAttempt(
-                        number=row.task_number, attempt=row.attempt, worker=row.worker, started_at=row.started_at
-                    )
+                    found[row.execution_id][row.task_number] = to_live(row)
         return found
 
 

@@ -14,11 +14,13 @@ import sqlalchemy as sa
 from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.states import ExecutionState
+from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_parameters, to_parameters
 
 DEFAULT_PROJECT: Final = "default"
 DEFAULT_LOCATION: Final = "local"
 DEFAULT_EXECUTOR: Final = "default"
+DEFAULT_PRIORITY: Final = 4  # of 0 to 9, the most urgent
 MAX_NAME: Final = 512  # characters of a parameter's name; the column's width
 
 
@@ -36,6 +38,30 @@ class Phase(StrEnum):
     RUN = "run"
     WAIT = "wait"  # for sub-executions; nobody may claim it
     JOIN = "join"
+
+
+class Signal(StrEnum):
+    """What an execution was told and has not come to the end of. Nothing of it can be claimed before it is obeyed."""
+
+    KILL = "KILL"
+    KILL_AND_ROLL_BACK = "KILL_AND_ROLL_BACK"
+    STOPPING = "STOPPING"  # obeyed: what runs is being ended
+
+
+class Hold(StrEnum):
+    """Why the start of an execution is not decided yet."""
+
+    SCHEDULED = "SCHEDULED"
+    LIMITED = "LIMITED"
+
+
+class SuspensionState(StrEnum):
+    """What has become of a suspension."""
+
+    PENDING = "PENDING"
+    LIFTED = "LIFTED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"  # with its execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +94,24 @@ class NewAttempt:
     task_type: str
     executor: str
     worker: str | None = None
+    queue_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """Which execution this one repeats, how and why."""
+
+    of: str
+    mode: str  # REPLAY_MODE_FROM_BEGINNING, REPLAY_MODE_POINT_OF_FAILURE
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewExecution:
-    """An execution to create, with its start already decided."""
+    """An execution to create, with its start already decided unless it is held.
+
+    ``recorded`` is the entry that its history begins with, where the start does not follow from the request alone.
+    """
 
     id: str
     project: str
@@ -89,6 +128,14 @@ class NewExecution:
     parent: ParentLink | None = None
     ready: tuple[NewAttempt, ...] = ()
     outcome: Outcome | None = None  # it is over already: no start condition held
+    priority: int = DEFAULT_PRIORITY
+    hold: Hold | None = None
+    scheduled_at: datetime | None = None
+    deadline_s: float | None = None  # from its creation, or from the time it is scheduled for
+    request_id: str | None = None
+    replay: Replay | None = None
+    recorded: Entry | None = None
+    parameters: Mapping[str, Value] = field(default_factory=dict)  # that differ from the request: a replay's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +161,34 @@ class StoredExecution:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    priority: int
+    signal: Signal | None
+    hold: Hold | None
+    is_start_recorded: bool
+    is_limited: bool
+    scheduled_at: datetime | None
+    deadline_at: datetime | None
+    request_id: str | None
+    replay: Replay | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveAttempt:
+    """A task that is ready, running or waiting for sub-executions.
+
+    ``worker`` is None if nobody has claimed this phase, ``started_at`` if nobody has claimed the attempt. ``stop_at``:
+    since when its worker is asked to end it.
+    """
+
+    key: AttemptKey
+    phase: Phase
+    task_type: str
+    executor: str
+    worker: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    stop_at: datetime | None
+    losses: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,18 +225,58 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
-    """A retry to come, ``after_s`` seconds from the commit."""
+    """A timer to set, ``after_s`` seconds from the commit. ``number`` 0 is the execution as a whole."""
 
+    kind: TimerKind
     number: int
     attempt: int
     after_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DueTimer:
+    """A timer that was taken to be fired. ``now`` is the database's clock at that time."""
+
+    kind: TimerKind
+    key: AttemptKey
+    due_at: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewSuspension:
+    """A task that waits for an answer. ``terms`` as the task type gave them."""
+
+    number: int
+    attempt: int
+    terms: Mapping[str, Json]
+    expire_after_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolution:
+    """The answer to a suspension; ``resolver`` is who gave it, or the clock."""
+
+    number: int
+    attempt: int
+    state: SuspensionState
+    resolver: str
+    result: Value | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
     """One change of one execution, written in one transaction or not at all.
 
-    ``released`` are the live attempts that the committing worker holds and that are over with this.
+    Attributes:
+        released: live attempts that the committing worker holds and that are over with this.
+        withdrawn: live attempts that nobody has claimed, and that are over with this.
+        revoked: live attempts that are over with this, whoever holds them: what their worker brings later is refused.
+        returned: live attempts that ``worker`` held and can be claimed again: it died, or gave them back.
+        timers, fired_timers: to set; and that this answers.
+        dropped: tasks whose timers and suspensions are void.
+        is_restart: the parameters are again those of the request.
+        begins: the execution's start is decided with this: it is not held any more.
     """
 
     execution: StoredExecution
@@ -169,13 +284,22 @@ class Commit:
     state: ExecutionState
     progress: str
     entries: tuple[Entry, ...]
+    signal: Signal | None = None
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    is_restart: bool = False
+    begins: bool = False
     released: tuple[AttemptKey, ...] = ()
+    withdrawn: tuple[AttemptKey, ...] = ()
+    revoked: tuple[AttemptKey, ...] = ()
+    returned: tuple[AttemptKey, ...] = ()
     waits: tuple[Wait, ...] = ()
     ready: tuple[NewAttempt, ...] = ()
     children: tuple[NewExecution, ...] = ()
     timers: tuple[Due, ...] = ()
-    fired_timers: tuple[int, ...] = ()  # the tasks whose timers this answers
+    fired_timers: tuple[tuple[TimerKind, int], ...] = ()
+    dropped: tuple[int, ...] = ()
+    suspensions: tuple[NewSuspension, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
     outcome: Outcome | None = None
 
 
@@ -202,6 +326,21 @@ def dump_parameters(parameters: Mapping[str, Value]) -> str:
 def load_parameters(text: str | None) -> dict[str, Value]:
     """The inverse of ``dump_parameters``; NULL is no parameters."""
     return parse_parameters(json.loads(text), "stored parameters") if text else {}
+
+
+def to_live(row: sa.Row[Any]) -> LiveAttempt:
+    """Read a row of ``live_attempts``."""
+    return LiveAttempt(
+        key=AttemptKey(execution_id=row.execution_id, number=row.task_number, attempt=row.attempt, round=row.round),
+        phase=Phase(row.phase),
+        task_type=row.task_type,
+        executor=row.executor,
+        worker=row.worker,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        stop_at=row.stop_at,
+        losses=row.losses,
+    )
 
 
 def to_stored(row: sa.Row[Any]) -> StoredExecution:
@@ -235,4 +374,19 @@ def to_stored(row: sa.Row[Any]) -> StoredExecution:
         created_at=row.created_at,
         updated_at=row.updated_at,
         ended_at=row.ended_at,
+        priority=row.priority,
+        signal=None if row.signal is None else Signal(row.signal),
+        hold=None if row.hold is None else Hold(row.hold),
+        is_start_recorded=row.is_start_recorded,
+        is_limited=row.is_limited,
+        scheduled_at=row.scheduled_at,
+        deadline_at=row.deadline_at,
+        request_id=row.request_id,
+        replay=_to_replay(row),
     )
+
+
+def _to_replay(row: sa.Row[Any]) -> Replay | None:
+    if row.replay_of is None:
+        return None
+    return Replay(of=row.replay_of, mode=row.replay_mode, reason=row.replay_reason or "")

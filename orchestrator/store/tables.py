@@ -10,7 +10,8 @@
 * ``suspensions``: what waits, or waited, for a person or an outside system.
 * ``signals``: instructions to live executions, with who gave them; kept.
 * ``schedules``: when the cron triggers of published versions fire next.
-* ``limits``, ``limit_holders``, ``limit_waiters``: how many executions may run at once, which do, and which wait.
+* ``limits``, ``limit_holders``, ``limit_waiters``, ``limit_starts``: how many executions may run at once and start in a
+  time, which run, which wait, and which have started lately.
 * ``workers``: the workers that are alive, by their heartbeat.
 * ``celery_*``: results, groups and chords of tasks that are not ours but use our result backend.
 
@@ -261,7 +262,7 @@ schedules = sa.Table(
     sa.Column("cron", sa.String(256), nullable=False),
     sa.Column("time_zone", sa.String(64), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),  # ACTIVE, PAUSED
-    sa.Column("next_at", Instant),  # NULL: the expression names no time to come
+    sa.Column("next_at", Instant),  # NULL: it is paused, or has no time to come
     sa.Column("last_at", Instant),  # the time that was last fired for
     sa.Column("last_execution_id", sa.String(36)),
     sa.Column("updated_at", Instant, nullable=False, server_default=now()),
@@ -271,19 +272,22 @@ schedules = sa.Table(
 limits = sa.Table(
     "limits",
     metadata,
-    sa.Column("name", sa.String(1024), primary_key=True),  # as store.limits writes it: scope, place, integration, key
+    sa.Column("name", sa.String(1024), primary_key=True),  # as engine.limits writes it
     sa.Column("max_running", sa.Integer),  # NULL: any number
     sa.Column("rate_count", sa.Integer),  # so many starts ...
-    sa.Column("rate_period_s", sa.Float),  # ... in so many seconds
-    sa.Column("next_start_at", Instant),  # the earliest start that the rate allows
+    sa.Column("rate_period_s", sa.Integer),  # ... in so many seconds
+    sa.Column("source", sa.String(16), nullable=False),  # DEFINITION, or OPERATOR: then publishing leaves it alone
     sa.Column("updated_at", Instant, nullable=False, server_default=now()),
 )
 
+# An execution asks for its slots before its row is written, in the same transaction: hence DEFERRED.
 limit_holders = sa.Table(
     "limit_holders",
     metadata,
     sa.Column("limit_name", sa.String(1024), primary_key=True),
-    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column(
+        "execution_id", sa.ForeignKey("executions.id", deferrable=True, initially="DEFERRED"), primary_key=True
+    ),
     sa.Column("since", Instant, nullable=False, server_default=now()),
     sa.Index(None, "execution_id"),
 )
@@ -292,11 +296,24 @@ limit_waiters = sa.Table(
     "limit_waiters",
     metadata,
     sa.Column("limit_name", sa.String(1024), primary_key=True),
-    sa.Column("execution_id", sa.ForeignKey("executions.id"), primary_key=True),
+    sa.Column(
+        "execution_id", sa.ForeignKey("executions.id", deferrable=True, initially="DEFERRED"), primary_key=True
+    ),
     sa.Column("rank", sa.SmallInteger, nullable=False),  # 9 minus the priority: the lowest goes first
-    sa.Column("since", Instant, nullable=False, server_default=now()),
-    sa.Index(None, "limit_name", "rank", "since", "execution_id"),
+    sa.Column("since", Instant, nullable=False),  # the same for all limits of an execution
+    sa.Column("standing", sa.String(10), nullable=False),  # store.limits.Standing: whether it is in line here
+    sa.Column("lost", sa.SmallInteger, nullable=False, server_default="0"),  # turns here, when another limit was full
+    sa.Index(None, "standing", "limit_name", "rank", "since", "execution_id"),
     sa.Index(None, "execution_id"),
+)
+
+limit_starts = sa.Table(
+    "limit_starts",
+    metadata,
+    sa.Column("limit_name", sa.String(1024), primary_key=True),  # of a limit with a rate
+    sa.Column("execution_id", sa.String(36), primary_key=True),
+    sa.Column("started_at", Instant, nullable=False, server_default=now()),
+    sa.Index(None, "limit_name", "started_at"),
 )
 
 workers = sa.Table(

@@ -1,4 +1,7 @@
-"""Integration versions in the database: store a definition unchanged, publish it, find it by name or trigger."""
+"""Integration versions in the database: store a definition unchanged, publish it, find it by name or trigger.
+
+What is published and what is scheduled change together: a cron trigger fires if and only if its version is published.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import sqlalchemy as sa
 
 from orchestrator.errors import IntegrationNotFound
 from orchestrator.model.integration import IntegrationVersion
+from orchestrator.store import schedules
 from orchestrator.store.database import Database
 from orchestrator.store.tables import version_triggers, versions
 
@@ -47,8 +51,11 @@ class VersionStore:
         digest = hashlib.sha256(text.encode()).hexdigest()
         place = {"project": project, "location": location, "integration": version.name}
         with self.database.read() as connection:
-            if (row := _same(connection, place, digest)) is not None and row.state == "ACTIVE":
-                return str(row.id)
+            row = _same(connection, place, digest)
+            if row is not None and row.state == "ACTIVE":
+                version_id = str(row.id)
+                if schedules.is_in_step(connection, version.triggers, version_id=version_id, place=place):
+                    return version_id
         with self.database.begin() as connection:
             self.database.lock(connection, f"publish {project}/{location}/{version.name}")
             row = _same(connection, place, digest)
@@ -59,6 +66,7 @@ class VersionStore:
                 .values(state="SNAPSHOT")
             )
             connection.execute(sa.update(versions).where(versions.c.id == version_id).values(state="ACTIVE"))
+            schedules.sync(connection, version.triggers, version_id=version_id, place=place)
         return version_id
 
     def get(self, version_id: str) -> StoredVersion:

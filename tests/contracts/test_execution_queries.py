@@ -169,9 +169,9 @@ def test_live_attempts_say_who_runs_what(database, store, queries):
 
     assert set(found) == {claimed.execution_id}
     running, queued = found[claimed.execution_id][1], found[waiting.execution_id][2]
-    assert (running.attempt, running.worker) == (1, "me")
+    assert (running.key.attempt, running.worker) == (1, "me")
     assert running.started_at is not None
-    assert (queued.attempt, queued.worker, queued.started_at) == (3, None, None)
+    assert (queued.key.attempt, queued.worker, queued.started_at) == (3, None, None)
 
 
 def test_more_executions_than_fit_into_one_statement_can_be_asked_for(database, store, queries):

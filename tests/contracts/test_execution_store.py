@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState, TaskState
+from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
 from orchestrator.store.commits import LEASE_S
 from orchestrator.store.executions import ExecutionStore
@@ -209,7 +210,7 @@ def test_a_commit_writes_states_history_parameters_ready_tasks_and_timers_togeth
             entries=(entry,),
             parameters=entry.parameters,
             ready=(make_attempt(2), make_attempt(3, worker="me")),
-            timers=(Due(number=4, attempt=1, after_s=90.5),),
+            timers=(Due(kind=TimerKind.RETRY, number=4, attempt=1, after_s=90.5),),
         )
     )
 
@@ -288,7 +289,7 @@ def everything(claimed):
         waits=(make_wait(2, children=1, arrived=1),),
         ready=(make_attempt(7), make_attempt(8, worker=claimed.worker)),
         children=(make_execution(version_id, parent=link_to(replace(claimed.key, number=2))),),
-        timers=(Due(number=4, attempt=1, after_s=1),),
+        timers=(Due(kind=TimerKind.RETRY, number=4, attempt=1, after_s=1),),
     )
 
 

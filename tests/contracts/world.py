@@ -14,6 +14,8 @@ from orchestrator.service.submit import Place, publish, submit
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
+from orchestrator.store.signals import SignalStore
+from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.tables import history, live_attempts
 from orchestrator.store.versions import VersionStore
 from tests.contracts.stored import PLACE
@@ -47,6 +49,8 @@ class World:
         versions = VersionStore(database)
         self.services = Services(
             store=ExecutionStore(database),
+            signals=SignalStore(database),
+            suspensions=SuspensionStore(database),
             versions=versions,
             plans=Plans(versions, types),
             types=types,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from orchestrator.engine.validate import find_problems
 from orchestrator.errors import ConditionSyntax
 from orchestrator.model import condition_parser, definition, definition_text, fields, json_text
 from orchestrator.model.conditions import parse_condition
+from orchestrator.model.cron import next_time
 from orchestrator.model.definition import read_definition
 from orchestrator.model.integration import ForkPolicy, JoinStrategy
 from orchestrator.model.policies import FailurePolicy, RetryStrategy
@@ -44,6 +46,7 @@ EVERYTHING = {
             "startTasks": [{"taskId": 1}],
             "inputVariables": {"names": []},
             "outputVariables": {},
+            "cloudSchedulerConfig": {},
         },
         {},  # without an id, so that the properties are asked for one
     ],
@@ -125,6 +128,13 @@ def test_a_condition_that_the_page_calls_refused_is_refused_at_its_column(row):
     assert error.value.column == int(column)
     if "`" in instead:
         parse_condition(code(instead))
+
+
+@pytest.mark.parametrize("row", rows(DEFINITIONS, "| Cron | Time zone | After | Comes at |"), ids=" ".join)
+def test_a_cron_expression_of_the_page_comes_when_the_page_says(row):
+    cron, time_zone, after, expected = map(code, row)
+
+    assert next_time(cron, time_zone, datetime.fromisoformat(after)) == datetime.fromisoformat(expected)
 
 
 def test_every_operator_of_conditions_is_in_the_table():

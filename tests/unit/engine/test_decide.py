@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.decide import ERROR_INFO, ERROR_MESSAGE, Decision, Timer, decide
+from orchestrator.engine.decide import decide
+from orchestrator.engine.decisions import Decision, Timer
+from orchestrator.engine.draft import ERROR_INFO, ERROR_MESSAGE
 from orchestrator.engine.events import ChildrenStarted, Event, Failed, RetryDue, Started, Stopped, Succeeded, Suspended
 from orchestrator.engine.plan import make_plan
 from orchestrator.engine.progress import Progress

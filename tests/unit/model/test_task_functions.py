@@ -47,6 +47,24 @@ def test_an_argument_annotated_with_the_context_is_given_it():
     assert run(where).outputs["number"].python == 1
 
 
+def test_an_argument_annotated_with_the_context_is_no_parameter_of_the_task():
+    def where(context: TaskContext, text: str) -> None: ...
+
+    types = TaskTypes()
+    task_type("tests.where", types=types)(where)
+
+    problems = list(types.get("tests.where").check(values({"context": "mine", "text": "hi"})))
+
+    assert problems == ["tests.where takes no parameter 'context'; it takes: text"]
+
+
+def test_a_function_can_ask_whether_it_is_cancelled_and_is_not_if_nobody_watches():
+    def patient(context: TaskContext) -> dict[str, bool]:
+        return {"cancelled": context.cancelled()}
+
+    assert run(patient).outputs["cancelled"].python is False
+
+
 def test_a_value_that_does_not_fit_its_annotation_fails_the_attempt_and_names_the_parameter():
     def double(number: int) -> int:
         return 2 * number

@@ -10,7 +10,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_TABLES = ("suspensions", "signals", "schedules", "limits", "limit_holders", "limit_waiters", "workers")
+_TABLES = ("suspensions", "signals", "schedules", "limits", "limit_holders", "limit_waiters", "limit_starts", "workers")
 _EXECUTION_COLUMNS = (
     "priority",
     "signal",
@@ -116,8 +116,8 @@ def _create_tables() -> None:
         sa.Column("name", sa.String(length=1024), nullable=False),
         sa.Column("max_running", sa.Integer()),
         sa.Column("rate_count", sa.Integer()),
-        sa.Column("rate_period_s", sa.Float()),
-        sa.Column("next_start_at", Instant()),
+        sa.Column("rate_period_s", sa.Integer()),
+        sa.Column("source", sa.String(length=16), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False, server_default=now()),
         sa.PrimaryKeyConstraint("name", name=op.f("limits_pk")),
     )
@@ -126,7 +126,13 @@ def _create_tables() -> None:
         sa.Column("limit_name", sa.String(length=1024), nullable=False),
         sa.Column("execution_id", sa.String(length=36), nullable=False),
         sa.Column("since", Instant(), nullable=False, server_default=now()),
-        sa.ForeignKeyConstraint(["execution_id"], ["executions.id"], name=op.f("limit_holders_execution_id_fk")),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["executions.id"],
+            name=op.f("limit_holders_execution_id_fk"),
+            deferrable=True,
+            initially="DEFERRED",
+        ),
         sa.PrimaryKeyConstraint("limit_name", "execution_id", name=op.f("limit_holders_pk")),
     )
     op.create_index(op.f("limit_holders_execution_id_ix"), "limit_holders", ["execution_id"])
@@ -135,16 +141,32 @@ def _create_tables() -> None:
         sa.Column("limit_name", sa.String(length=1024), nullable=False),
         sa.Column("execution_id", sa.String(length=36), nullable=False),
         sa.Column("rank", sa.SmallInteger(), nullable=False),
-        sa.Column("since", Instant(), nullable=False, server_default=now()),
-        sa.ForeignKeyConstraint(["execution_id"], ["executions.id"], name=op.f("limit_waiters_execution_id_fk")),
+        sa.Column("since", Instant(), nullable=False),
+        sa.Column("standing", sa.String(length=10), nullable=False),
+        sa.Column("lost", sa.SmallInteger(), nullable=False, server_default="0"),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["executions.id"],
+            name=op.f("limit_waiters_execution_id_fk"),
+            deferrable=True,
+            initially="DEFERRED",
+        ),
         sa.PrimaryKeyConstraint("limit_name", "execution_id", name=op.f("limit_waiters_pk")),
     )
     op.create_index(
-        op.f("limit_waiters_limit_name_rank_since_execution_id_ix"),
+        op.f("limit_waiters_standing_limit_name_rank_since_execution_id_ix"),
         "limit_waiters",
-        ["limit_name", "rank", "since", "execution_id"],
+        ["standing", "limit_name", "rank", "since", "execution_id"],
     )
     op.create_index(op.f("limit_waiters_execution_id_ix"), "limit_waiters", ["execution_id"])
+    op.create_table(
+        "limit_starts",
+        sa.Column("limit_name", sa.String(length=1024), nullable=False),
+        sa.Column("execution_id", sa.String(length=36), nullable=False),
+        sa.Column("started_at", Instant(), nullable=False, server_default=now()),
+        sa.PrimaryKeyConstraint("limit_name", "execution_id", name=op.f("limit_starts_pk")),
+    )
+    op.create_index(op.f("limit_starts_limit_name_started_at_ix"), "limit_starts", ["limit_name", "started_at"])
     op.create_table(
         "workers",
         sa.Column("id", sa.String(length=256), nullable=False),

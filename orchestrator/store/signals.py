@@ -1,0 +1,90 @@
+"""Signals: instructions to live executions, with who gave them. Marking is one transaction over the whole subtree.
+
+A marked execution cannot be claimed, nor can a commit that has not seen the mark be written (``store.commits``). The
+mark goes when the execution is final. What a mark asks for is done by ``service.apply``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from orchestrator.errors import ExecutionNotFound
+from orchestrator.model.states import ExecutionState
+from orchestrator.store.commits import mark_below
+from orchestrator.store.database import Database
+from orchestrator.store.rows import Signal
+from orchestrator.store.tables import executions, signals
+
+_AT_ONCE: Final = 100  # executions a look
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audit:
+    """Who gave a signal, on whose behalf, and why."""
+
+    actor: str
+    impersonator: str | None = None
+    message: str | None = None
+
+
+class SignalStore:
+    """Sends signals, and finds what has not come to their end."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def send(self, execution_id: str, signal: Signal, audit: Audit) -> ExecutionState | None:
+        """Record a signal, and mark a live execution and everything live below it.
+
+        Returns:
+            None, or the final state that the execution has already: then nothing was written.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        with self.database.begin() as connection:
+            wanted = sa.select(executions.c.state).where(executions.c.id == execution_id).with_for_update()
+            found = connection.execute(wanted).scalar_one_or_none()
+            if found is None:
+                raise ExecutionNotFound(execution_id)
+            if (state := ExecutionState(found)).is_final:
+                return state
+            connection.execute(
+                sa.insert(signals).values(
+                    execution_id=execution_id,
+                    kind=signal.value,
+                    actor=audit.actor,
+                    impersonator=audit.impersonator,
+                    message=audit.message,
+                )
+            )
+            # Also one that is stopping: what holds it may be what the KILL is to end (a restart, a rollback's wait).
+            connection.execute(sa.update(executions).where(executions.c.id == execution_id).values(signal=signal.value))
+            mark_below(connection, execution_id, signal)
+            return None
+
+    def last(self, execution_id: str) -> Audit | None:
+        """Who gave the latest signal to this execution itself."""
+        latest = sa.select(signals).where(signals.c.execution_id == execution_id).order_by(signals.c.id.desc()).limit(1)
+        with self.database.read() as connection:
+            row = connection.execute(latest).one_or_none()
+        return None if row is None else Audit(actor=row.actor, impersonator=row.impersonator, message=row.message)
+
+    def marked(self, *, limit: int = _AT_ONCE) -> list[str]:
+        """Executions that a signal has not come to the end of."""
+        statement = sa.select(executions.c.id).where(executions.c.signal.is_not(None)).limit(limit)
+        with self.database.read() as connection:
+            return list(connection.execute(statement).scalars())
+
+    def marked_below(self, execution_id: str) -> list[str]:
+        """The marked executions at and below this one, the deepest first."""
+        top = sa.select(executions.c.id, executions.c.signal, sa.literal(0).label("depth"))
+        below = top.where(executions.c.id == execution_id).cte("below", recursive=True)
+        children = sa.select(executions.c.id, executions.c.signal, below.c.depth + 1)
+        below = below.union_all(children.join(below, executions.c.parent_id == below.c.id))
+        statement = sa.select(below.c.id).where(below.c.signal.is_not(None)).order_by(below.c.depth.desc())
+        with self.database.read() as connection:
+            return list(connection.execute(statement).scalars())
