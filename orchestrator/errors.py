@@ -156,6 +156,17 @@ class ExecutionNotFound(StoreError):
         return f"there is no execution {self.execution_id!r} in this database; `orchestrator list` shows what is there"
 
 
+class ExecutionExists(StoreError):
+    """The id that was chosen for an execution is taken."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(execution_id)
+        self.execution_id = execution_id
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r} is there already; choose another id, or let one be made"
+
+
 class IntegrationNotFound(StoreError):
     """No published integration has this name or this trigger."""
 

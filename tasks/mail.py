@@ -48,11 +48,9 @@ def run(context: TaskContext) -> Done:
     if server.host is None:
         if not recipients.all:
             message["X-Orchestrator-Note"] = "no recipients: a mail server would refuse this message"
-        _write(message, server.outbox, context)
     elif not recipients.all:
         raise TaskError("To, Cc and Bcc name nobody: give at least one address", "INVALID_ARGUMENT")
-    else:
-        _deliver(message, server, recipients.all, host=server.host)
+    send(message, recipients.all, server, name=_attempt_name(context))
     return Done()
 
 
@@ -102,10 +100,15 @@ def _flat(value: Value) -> list[str]:
 def _parse_addresses(text: str, key: str) -> list[tuple[str, str]]:
     pairs = getaddresses([text])
     for _, address in pairs:
-        name, _, domain = address.rpartition("@")
-        if not name or not domain or not address.isascii() or not address.isprintable() or " " in address:
+        if not is_address(address):
             raise TaskError(f"{key}: {text!r} is not an e-mail address", "INVALID_ARGUMENT")
     return pairs
+
+
+def is_address(text: str) -> bool:
+    """Whether a mail server could take this for an address."""
+    name, _, domain = text.rpartition("@")
+    return bool(name and domain) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _refuse_line_breaks(text: str, key: str) -> None:
@@ -126,10 +129,10 @@ def _message(context: TaskContext, recipients: Recipients) -> EmailMessage:
     for header, pairs in (("To", recipients.to), ("Cc", recipients.cc), ("Bcc", recipients.bcc)):
         if pairs:
             message[header] = ", ".join(formataddr(pair) for pair in pairs)
-    message["Subject"] = _encodable(subject)
+    message["Subject"] = encodable(subject)
     message["Date"] = format_datetime(context.now)
     message["Message-ID"] = f"<{_attempt_name(context)}@{sender.rpartition('@')[2].strip('>') or 'localhost'}>"
-    message.set_content(_encodable(context.text("TextBody")), subtype=_subtype(context))
+    message.set_content(encodable(context.text("TextBody")), subtype=_subtype(context))
     return message
 
 
@@ -145,7 +148,7 @@ def _subtype(context: TaskContext) -> str:
     return BODY_FORMATS[found]
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """The text without lone surrogates, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode()
 
@@ -157,8 +160,20 @@ def _attempt_name(context: TaskContext) -> str:
 # -- on its way ----------------------------------------------------------------------------------------------------
 
 
-def _write(message: EmailMessage, outbox: Path, context: TaskContext) -> None:
-    path = outbox / f"{_attempt_name(context)}.eml"
+def send(message: EmailMessage, recipients: list[str], server: MailServer, *, name: str) -> None:
+    """Send a message, or where no mail server is set, write it to the outbox as the file ``name``.
+
+    Raises:
+        TaskError: INVALID_ARGUMENT for refused recipients, 503 for a mail server that cannot take it now.
+    """
+    if server.host is None:
+        _write(message, server.outbox, name)
+    else:
+        _deliver(message, server, recipients, host=server.host)
+
+
+def _write(message: EmailMessage, outbox: Path, name: str) -> None:
+    path = outbox / f"{name}.eml"
     try:
         outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Beside its place, then renamed: a reader sees a whole message or none. mkstemp makes it private.

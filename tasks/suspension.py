@@ -1,23 +1,34 @@
 """Suspension: wait until somebody approves, rejects, or the time is up.
 
 What it takes from the task: ``customMessage``, ``isApproved`` (names the parameter that takes the answer),
-``suspensionExpiration`` ``{"remindAfterMs", "expireAfterMs", "liftWhenExpired"}``, and ``notifications``, whose e-mail
-addresses are those who may decide. The answer itself comes through the suspensions API.
+``suspensionResult`` (names the parameter that takes what the suspension is lifted with), ``suspensionExpiration``
+``{"remindAfterMs", "expireAfterMs", "liftWhenExpired"}``, and ``notifications``, whose e-mail addresses are those who
+may decide. They get a mail when it begins and with every reminder. The answer itself comes from outside.
+
+What must not happen: addresses that are asked for and come to nothing, such as a reference to a parameter without a
+value. Then anybody could answer; so it is a failure.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from email.message import EmailMessage
+from email.utils import format_datetime
 from typing import Final
 
 from orchestrator.errors import InvalidValue, TaskError
 from orchestrator.model.json_text import Json, parse_json_text
 from orchestrator.model.parameters import references_in
-from orchestrator.model.task_types import TASK_TYPES, Suspend, TaskContext, TaskType
+from orchestrator.model.task_types import MAX_WAIT_S, TASK_TYPES, Notice, Suspend, TaskContext, TaskType
 from orchestrator.model.values import Value, text_of
+from tasks.mail import encodable, is_address, send
 
-_MILLISECONDS: Final = re.compile(r"[0-9]{1,15}")  # 15 digits are 30,000 years
+log = logging.getLogger(__name__)
+
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,15}")
+_NOBODY: Final = "nobody (an empty text, or a reference to nothing), which would let anybody answer"
 
 
 def run(context: TaskContext) -> Suspend:
@@ -28,6 +39,7 @@ def run(context: TaskContext) -> Suspend:
         return Suspend(
             message=context.text("customMessage"),
             result_name=context.output_name("isApproved"),
+            payload_name=context.output_name("suspensionResult"),
             who_may_resolve=_addresses(notifications),
             remind_after_s=_seconds(expiration, "remindAfterMs"),
             expire_after_s=_seconds(expiration, "expireAfterMs"),
@@ -66,9 +78,14 @@ def _seconds(expiration: Mapping[str, Json], key: str) -> float | None:
     text = str(found).removesuffix(".0")
     if found is None or text == "0":
         return None
-    if isinstance(found, bool) or not _MILLISECONDS.fullmatch(text):
-        raise InvalidValue(f"suspensionExpiration.{key}", repr(found)[:60], "milliseconds, as a whole number")
+    is_whole = not isinstance(found, bool) and _MILLISECONDS.fullmatch(text)
+    if not is_whole or int(text) / 1000 > MAX_WAIT_S:
+        expected = f"milliseconds, as a whole number up to {MAX_WAIT_S * 1000:.0f}"
+        raise InvalidValue(f"suspensionExpiration.{key}", repr(found)[:60], expected)
     return int(text) / 1000
+
+
+# -- who may answer ------------------------------------------------------------------------------------------------
 
 
 def _addresses(notifications: Mapping[str, Json]) -> tuple[str, ...]:
@@ -76,18 +93,68 @@ def _addresses(notifications: Mapping[str, Json]) -> tuple[str, ...]:
     entries = notifications.get("protoValues", [notifications])
     if not isinstance(entries, list):
         raise InvalidValue("notifications.protoValues", repr(entries)[:60], "a list")
-    found = (_address(entry) for entry in entries if isinstance(entry, dict))
-    return tuple(dict.fromkeys(address for address in found if address))
+    return tuple(dict.fromkeys(address for entry in entries for address in _addresses_of(entry)))
 
 
-def _address(entry: Mapping[str, Json]) -> str | None:
-    match entry.get("emailAddress"):
-        case {"email": str(email)}:
-            return email.strip()
-        case str(email):
-            return email.strip()
-        case _:
-            return None
+def _addresses_of(entry: Json) -> Iterator[str]:
+    """Those of one notification: an address, several with commas between, or a list of either."""
+    named = entry.get("emailAddress", ()) if isinstance(entry, dict) else entry
+    named = named.get("email") if isinstance(named, dict) else named
+    for text in named if isinstance(named, list | tuple) else [named]:
+        if not isinstance(text, str | None):
+            raise InvalidValue("notifications", repr(text)[:60], "an e-mail address")
+        found = [part.strip() for part in (text or "").split(",")]
+        if not all(found):
+            raise InvalidValue("notifications", _NOBODY, "an e-mail address")
+        yield from found
 
 
-TASK_TYPES.add(TaskType(name="SuspensionTask", run=run, light=True, celery_name="tasks.suspension", check=check))
+# -- telling them --------------------------------------------------------------------------------------------------
+
+
+def notify(context: TaskContext, notice: Notice) -> None:
+    """Mail to those who may answer what they are asked, and how to answer.
+
+    Raises:
+        TaskError: the mail server does not take it.
+    """
+    addresses = [each for each in notice.addressees if is_address(each)]
+    if len(addresses) < len(notice.addressees):
+        log.warning("no mail to what is no address", extra={"addressees": list(notice.addressees)})
+    if not addresses:
+        return
+    server = context.surroundings.mail
+    message = EmailMessage()
+    message["From"] = server.sender
+    message["To"] = ", ".join(addresses)
+    message["Subject"] = _subject(context, notice)
+    message["Date"] = format_datetime(context.now)
+    message.set_content(encodable(_body(context, notice)))
+    name = f"{context.execution_id}-{notice.name}-notice{notice.reminder}"
+    send(message, addresses, server, name=name)
+
+
+def _subject(context: TaskContext, notice: Notice) -> str:
+    again = "Reminder: " if notice.reminder else ""
+    return encodable(f"{again}{' '.join(context.integration.split())} waits for your answer")
+
+
+def _body(context: TaskContext, notice: Notice) -> str:
+    name = f"{context.execution_id} --task {notice.name} --actor ADDRESS"
+    until = (
+        f"\nWithout an answer it ends by itself at {notice.expires_at:%Y-%m-%d %H:%M} UTC." if notice.expires_at else ""
+    )
+    return f"""\
+{notice.message or "An answer is asked for."}
+
+Execution {context.execution_id} of {context.integration!r} waits at task {context.task_number}.{until}
+To answer, with the address that this mail came to:
+
+    yes:  orchestrator lift {name}
+    no:   orchestrator resolve --reject {name}
+"""
+
+
+TASK_TYPES.add(
+    TaskType(name="SuspensionTask", run=run, light=True, celery_name="tasks.suspension", check=check, notify=notify)
+)

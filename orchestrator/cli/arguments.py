@@ -23,6 +23,7 @@ def _checked_executor(name: str) -> str:
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A definition, JSON or YAML.", show_default=False)]
+ExecutionId = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id.", show_default=False)]
 Home = Annotated[
     Path | None,
     typer.Option("--home", metavar="DIR", help="Folder of the database and everything local; ORCHESTRATOR_HOME."),

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from orchestrator.model.integration import IntegrationVersion
     from orchestrator.model.values import Value
 
+Trigger = Annotated[
+    str | None,
+    typer.Option("--trigger", metavar="T", help="Which trigger; not needed if there is one API trigger."),
+]
+Param = Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help="An input parameter; may be repeated.")]
+Params = Annotated[
+    Path | None, typer.Option("--params", metavar="FILE", help="Input parameters: a JSON or YAML object.")
+]
 _OVERRIDE: Final = re.compile(r"(.+?)=([A-Za-z][A-Za-z0-9+.-]*://.*)")  # the prefix itself may hold an equals sign
 
 
@@ -40,16 +48,9 @@ def validate(file: File, include: Include = None, name: Name = "") -> None:
 def run(
     file: File,
     *,
-    trigger: Annotated[
-        str | None,
-        typer.Option("--trigger", metavar="T", help="Which trigger; not needed if there is one API trigger."),
-    ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option("--param", metavar="K=V", help="An input parameter; may be repeated.")
-    ] = None,
-    params: Annotated[
-        Path | None, typer.Option("--params", metavar="FILE", help="Input parameters: a JSON or YAML object.")
-    ] = None,
+    trigger: Trigger = None,
+    param: Param = None,
+    params: Params = None,
     others: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="FILE", help="A definition that this one calls, FILE or NAME=FILE; repeatable."),
@@ -82,7 +83,7 @@ def run(
     orchestrator = Orchestrator(settings, say=say)
     version = orchestrator.read(file, name=name)
     called = [_read_other(text, orchestrator) for text in others or ()]
-    given = {**_read_params(params), **_parse_params(param or (), version)}
+    given = read_parameters(params, param or (), version)
     _check(orchestrator, version, called, given, trigger=trigger)
     with signals_as_exit(), orchestrator:
         for other in called:
@@ -132,6 +133,11 @@ def _read_other(text: str, orchestrator: Orchestrator) -> IntegrationVersion:
     if not equals or Path(text).exists():  # a file's name may hold an equals sign
         name, file = "", text
     return orchestrator.read(Path(file), name=name)
+
+
+def read_parameters(file: Path | None, assignments: Iterable[str], version: IntegrationVersion) -> dict[str, object]:
+    """Input parameters: those of a file, and over them what the command line names."""
+    return {**_read_params(file), **_parse_params(assignments, version)}
 
 
 def _read_params(file: Path | None) -> dict[str, object]:

@@ -23,8 +23,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from orchestrator.model.execution import Execution, TaskView
+from orchestrator.model.execution import Execution
 from orchestrator.model.json_text import Json
+from orchestrator.model.snapshots import TaskView
 from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState, TaskState
 
 MAX_CHILDREN: Final = 10  # sub-executions of one task that are shown one by one

@@ -11,27 +11,37 @@ that are there.
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from orchestrator.client.schedules import Schedules
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.validate import check_integration
 from orchestrator.errors import UnreadableDefinition, WaitTimeout, WorkerEnded
 from orchestrator.model.definition import parse_integration, read_definition
 from orchestrator.model.execution import Execution
+from orchestrator.model.history import Entry
 from orchestrator.model.integration import IntegrationVersion
+from orchestrator.model.snapshots import Snapshot, SnapshotDifference
 from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
 from orchestrator.runtime.app import Runtime, bootstrap, load_task_types
 from orchestrator.runtime.embedded import EmbeddedServices
-from orchestrator.service.query import Snapshots, TreeReader
-from orchestrator.service.submit import Place, executors_of, publish, submit, to_values
+from orchestrator.service.control import kill
+from orchestrator.service.fold import Snapshots
+from orchestrator.service.query import TreeReader
+from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots
+from orchestrator.service.submit import Place, Wishes, check_wishes, executors_of, publish, submit, to_values
 from orchestrator.settings import Settings
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import DEFAULT_EXECUTOR, Method
+from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
+from orchestrator.store.signals import Audit
 
 log = logging.getLogger(__name__)
 
@@ -183,8 +193,13 @@ class Orchestrator:
         trigger: str | None = None,
         executor: str = DEFAULT_EXECUTOR,
         method: Method = Method.POST_TO_QUEUE,
+        at: datetime | None = None,
+        deadline_s: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        execution_id: str | None = None,
+        request_id: str | None = None,
     ) -> str:
-        """Start an execution and come back at once.
+        """Start an execution, now or later, and come back at once.
 
         Args:
             definition: a definition, which is published first; or the name of a published integration.
@@ -192,14 +207,30 @@ class Orchestrator:
             trigger: default: the only API trigger.
             executor: where tasks go that name no executor of their own.
             method: POST runs it synchronously, which decides which failure policies apply.
+            at: begin then, and not before; an aware datetime. One that has passed is now.
+            deadline_s: it is FAILED if it is not over so many seconds from now, or from ``at``.
+            priority: 0 to 9, the most urgent: which executions get a limit's next place, and a worker, first.
+            execution_id: an id of your own: 1 to 36 letters, digits and hyphens.
+            request_id: likewise; a second call with the same one for the same integration starts nothing.
 
         Returns:
-            The execution's id.
+            The execution's id; of the first one, if its ``request_id`` is known.
 
         Raises:
             DefinitionError, InputError: something does not fit; nothing was stored.
             IntegrationNotFound: no integration of this name is published.
+            ExecutionExists: the chosen id is taken.
         """
+        wishes = Wishes(
+            method=method,
+            executor=executor,
+            at=at,
+            deadline_s=deadline_s,
+            priority=priority,
+            execution_id=execution_id,
+            request_id=request_id,
+        )
+        check_wishes(wishes)
         if isinstance(definition, str):
             version_id = self._find(definition)
             version = self._open().services.plans.version(version_id)
@@ -214,9 +245,16 @@ class Orchestrator:
             runtime.services,
             place=self.place,
             trigger_id=trigger,
-            method=method,
-            executor=executor,
+            wishes=wishes,
         )
+
+    def published(self, name: str) -> IntegrationVersion:
+        """The published version of an integration.
+
+        Raises:
+            IntegrationNotFound: none of this name is published.
+        """
+        return self._open().services.plans.version(self._find(name))
 
     def _find(self, name: str) -> str:
         """The id of the published version of an integration."""
@@ -244,15 +282,96 @@ class Orchestrator:
         execution_id = self.submit(definition, parameters, trigger=trigger, executor=executor, method=Method.POST)
         return self.wait(execution_id, timeout_s=timeout_s)
 
+    # -- groups ----------------------------------------------------------------------------------------------------
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of published integrations."""
+        return Schedules(lambda: self._open().services, place=self.place)
+
+    # -- steering --------------------------------------------------------------------------------------------------
+
+    def kill(
+        self, execution_id: str, *, message: str | None = None, actor: str | None = None, rolls_back: bool = False
+    ) -> Execution:
+        """End an execution and everything live below it; each is CANCELLED once no code of it runs.
+
+        Args:
+            execution_id: of which execution.
+            message: why; kept with who and when.
+            actor: who wants it; default: this operating system's user.
+            rolls_back: undo what SUCCEEDed and has a rollback before it is CANCELLED.
+
+        Returns:
+            The execution as it is now: CANCELLED, or still live while a worker ends what it runs; ``wait`` for that.
+
+        Raises:
+            ExecutionOver: it is final already; nothing was changed.
+            ExecutionNotFound: there is none.
+        """
+        runtime = self._running(())
+        kill(execution_id, runtime.services, audit=Audit(actor=actor or user(), message=message), rolls_back=rolls_back)
+        return self.get(execution_id)
+
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def get(self, execution_id: str, *, snapshots: Snapshots = Snapshots.LAST) -> Execution:
+    def get(
+        self, execution_id: str, *, snapshots: Snapshots = Snapshots.LAST, with_parameters: bool = True
+    ) -> Execution:
         """An execution as it is now, with everything below it.
+
+        Args:
+            execution_id: of which execution.
+            snapshots: which of them to build.
+            with_parameters: False leaves the parameters out of snapshots.
 
         Raises:
             ExecutionNotFound: there is none.
         """
-        return self._reader(snapshots).read(execution_id)
+        return self._reader(snapshots, with_parameters=with_parameters).read(execution_id)
+
+    def snapshots(
+        self, execution_id: str, *, task: int | None = None, attempt: int | None = None, with_parameters: bool = True
+    ) -> tuple[Snapshot, ...]:
+        """The execution after every checkpoint: each attempt's end, each answer to a suspension.
+
+        Args:
+            execution_id: of which execution.
+            task: only those that were taken at this task.
+            attempt: only those of this attempt.
+            with_parameters: False leaves the parameters out.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            TaskNotFound: it has no such task.
+        """
+        plans = self._open().services.plans
+        return read_snapshots(
+            execution_id, self._queries(), plans, task=task, attempt=attempt, with_parameters=with_parameters
+        )
+
+    def difference(self, execution_id: str, one: Checkpoint, other: Checkpoint) -> SnapshotDifference:
+        """What is otherwise in the snapshot ``other`` than in ``one``: parameters, task states, edges decided.
+
+        Args:
+            execution_id: of which execution.
+            one: an index (from 0, or from -1 backwards), or a task and an attempt of it.
+            other: likewise.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            SnapshotNotFound: it has no such snapshot.
+        """
+        return read_difference(execution_id, one, other, self._queries(), self._open().services.plans)
+
+    def history(self, execution_id: str, *, task: int | None = None) -> tuple[Entry, ...]:
+        """What happened to an execution, entry by entry; with a task, what happened to that and to the whole.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            TaskNotFound: it has no such task.
+        """
+        return read_history(execution_id, self._queries(), self._open().services.plans, task=task)
 
     def list(
         self,
@@ -327,8 +446,17 @@ class Orchestrator:
     def _queries(self) -> ExecutionQueries:
         return ExecutionQueries(self._open().database)
 
-    def _reader(self, snapshots: Snapshots) -> TreeReader:
-        return TreeReader(self._queries(), self._open().services.plans, snapshots=snapshots)
+    def _reader(self, snapshots: Snapshots, *, with_parameters: bool = True) -> TreeReader:
+        plans = self._open().services.plans
+        return TreeReader(self._queries(), plans, snapshots=snapshots, with_parameters=with_parameters)
+
+
+def user() -> str:
+    """Who acts, where no other name is given: this operating system's user."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this uid, as in many containers
+        return f"uid {os.getuid()}"
 
 
 def _content(path: Path) -> bytes:

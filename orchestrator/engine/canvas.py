@@ -27,7 +27,9 @@ from typing import Final
 from orchestrator.model.values import INT64_MAX
 
 JOIN_TASK: Final = "orchestrator.join"  # every worker has it, so it also ends attempts of types a worker lacks
+NOTIFY_TASK: Final = "orchestrator.notify"  # tells those who may answer a suspension
 QUEUE_PREFIX: Final = "executor."
+MOST_URGENT: Final = 9  # of priorities from 0; joins have it: what is nearly done goes before what has not begun
 
 _CELERY_ID: Final = re.compile(
     r"(?P<execution>[A-Za-z0-9-]{1,36})\.(?P<number>0|[1-9][0-9]{0,18})\.(?P<attempt>0|[1-9][0-9]{0,18})"
@@ -38,7 +40,10 @@ _EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """One task message. ``round`` 0 runs the attempt; a higher one joins that round of sub-executions."""
+    """One task message. ``round`` 0 runs the attempt; a higher one joins that round of sub-executions.
+
+    That of a notice (``NOTIFY_TASK``) has the number of its reminder for a round, and an id that is no attempt's.
+    """
 
     name: str
     execution_id: str
@@ -46,10 +51,13 @@ class Message:
     attempt: int
     round: int
     executor: str
+    priority: int = MOST_URGENT
 
     @property
     def celery_id(self) -> str:
         """The Celery task id."""
+        if self.name == NOTIFY_TASK:
+            return f"{to_celery_id(self.execution_id, self.number, self.attempt)}.notice{self.round}"
         return to_celery_id(self.execution_id, self.number, self.attempt, self.round)
 
     @property

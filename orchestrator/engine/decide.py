@@ -8,10 +8,12 @@ Everything that happens to an execution is an event. The rules:
 * WHEN_ANY_SUCCEED         the first true edge makes it ready, once; all decided and none true: SKIPPED
 * WHEN_ALL_..._CONDITIONS  all edges that lead here are decided and all are true: ready; else SKIPPED
 * A SKIPPED task is over, so skipping runs on through the graph within the same decision.
-* An error catcher stands in the graph like a trigger. It is called, once a run, by the first failure for good of a task
-  that names it, or of any task without one of its own if the trigger names it; a failure that a catcher took does not
-  count when the execution ends. Where none called it, its tasks are SKIPPED at the end. It takes no FATAL failure (that
-  says: stop everything) and none of a catcher's own tasks (catchers cannot be nested).
+* A replay may begin with tasks that are over, and with their edges decided (``replay``): its start joins those as well.
+* An error catcher stands in the graph like a trigger. It takes the failures for good of the tasks that name it, and of
+  those that name none if the trigger names it: they do not count when the execution ends. The first one, once a run,
+  calls it. Where none called it, its tasks are SKIPPED at the end. It takes no FATAL failure (that says: stop
+  everything) and none of a task that a catcher leads to (catchers cannot be nested; nor is one called for the task
+  that it goes on with).
 * A failure that is FATAL stops the execution: nothing becomes ready any more, what waits is SKIPPED, what is held or
   suspended is CANCELLED (then or as soon as it gets there), and the execution is FAILED once nothing of it runs. What
   stopped it first counts: a later FATAL changes neither the outcome nor the error. A deadline stops it likewise, and
@@ -26,10 +28,12 @@ Everything that happens to an execution is an event. The rules:
 * An execution is over when no task is ready, running, held or suspended. It FAILED if a leaf FAILED, or if something
   FAILED and no leaf SUCCEEDed. So an execution in which nothing failed has SUCCEEDED, even where conditions skipped
   every leaf: a rejected approval is an answer, not an error.
+* An attempt that is given back, because its worker died, may be claimed again as it is. No policy counts that.
 * An event of another attempt, or of a task that is over, is late: it changes nothing.
 
 What must not happen: a state change without an arrow of ``model.states``, a look at the clock, or chance: both are
-handed in. ``draft`` is the working copy that the rules act on.
+handed in. ``draft`` is the working copy that the rules act on; ``failures``, ``stopping`` and ``rollback`` are the long
+ones.
 """
 
 from __future__ import annotations
@@ -50,15 +54,19 @@ from orchestrator.engine.events import (
     Rejected,
     RestartDue,
     RetryDue,
+    Returned,
     Started,
     Stopped,
     Succeeded,
     Suspended,
     TaskOutcome,
 )
+from orchestrator.engine.failures import fail, pass_over_catchers, reject
 from orchestrator.engine.plan import TRIGGER, Plan
 from orchestrator.engine.progress import Progress
-from orchestrator.model.states import ExecutionEvent, ExecutionState, TaskEvent
+from orchestrator.engine.rollback import undo, work_in_rollback
+from orchestrator.engine.stopping import begin_again, hold_for_restart, stop, stop_task
+from orchestrator.model.states import ExecutionEvent, ExecutionState, TaskEvent, TaskState
 from orchestrator.model.values import Value
 
 
@@ -77,31 +85,38 @@ def decide(
     draft = Draft(plan, progress, parameters, is_sync=is_sync)
     if _is_late(draft, event):
         return Decision(progress=progress, is_late=True)
-    if isinstance(event, Succeeded | Failed | Suspended | ChildrenStarted | Stopped):
+    if isinstance(event, Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Returned):
         _work_in_outcome(draft, event)
     else:
         _work_in_change(draft, event)
-    return draft.decision()
+    draft.settle()
+    _conclude(draft)
+    return draft.to_decision()
+
+
+# -- what the event says -------------------------------------------------------------------------------------------
 
 
 def _work_in_outcome(draft: Draft, event: TaskOutcome) -> None:
     """What became of an attempt."""
+    if isinstance(event, Succeeded | Suspended):
+        draft.set_parameters(event.outputs)
+    if draft.status(event.number).is_rolling_back:
+        work_in_rollback(draft, event)
+        return
     match event:
-        case Succeeded(number=number, outputs=outputs):
-            draft.set_parameters(outputs)
-            if draft.status(number).is_rolling_back:
-                draft.rolled_back(number)
-            else:
-                draft.finish(number, TaskEvent.SUCCEEDED, passes=True)
+        case Succeeded(number=number):
+            draft.finish(number, TaskEvent.SUCCEEDED, passes=True)
         case Failed():
-            draft.fail(event)
-        case Suspended(number=number, outputs=outputs):
-            draft.set_parameters(outputs)
+            fail(draft, event)
+        case Suspended(number=number):
             draft.suspend(number)
         case ChildrenStarted(number=number):
             draft.begin(number)
         case Stopped(number=number, was_running=was_running):
-            draft.stop_task(number, was_running=was_running)
+            stop_task(draft, number, was_running=was_running)
+        case Returned(number=number):
+            draft.give_back(number)
         case _:
             assert_never(event)
 
@@ -111,43 +126,90 @@ def _work_in_change(draft: Draft, event: Started | RetryDue | RestartDue | Answe
     match event:
         case Started():
             draft.move_execution(ExecutionEvent.STARTED)
-            draft.decide_edges(TRIGGER, passes=True)
+            _start(draft)
         case RetryDue(number=number):
             draft.make_ready(number)
         case RestartDue(parameters=initial):
-            draft.begin_again(initial)
+            begin_again(draft, initial)
         case Lifted(number=number, outputs=outputs):
             draft.is_resumed = True
             draft.set_parameters(outputs)
             draft.end(number, TaskEvent.LIFTED, passes=True)
         case Rejected(number=number, error=error):
             draft.is_resumed = True
-            draft.reject(number, error)
+            reject(draft, number, error)
         case Killed(rolls_back=rolls_back):
-            draft.stop(ExecutionState.CANCELLED, rolls_back=rolls_back)
+            stop(draft, ExecutionState.CANCELLED, rolls_back=rolls_back)
         case DeadlinePassed(error=error):
             draft.error = error
-            draft.stop(ExecutionState.FAILED, rolls_back=True)
+            stop(draft, ExecutionState.FAILED, rolls_back=True)
         case _:
             assert_never(event)
 
 
+def _start(draft: Draft) -> None:
+    """Decide the edges of the trigger. What a replay has taken over is decided already, and leads on from here."""
+    reached = {draft.plan.edges[index].target for index in draft.edges}
+    ahead = [edge for edge in draft.plan.start_edges if edge.index not in draft.edges]
+    draft.follow(ahead, draft.plan.fork_of(TRIGGER))
+    for number in draft.plan.numbers:
+        if number in reached:
+            draft.join(number)
+
+
 def _is_late(draft: Draft, event: Event) -> bool:
     """Whether what the event speaks of is not there any more."""
+    if isinstance(event, Started):
+        return False
+    if isinstance(event, Killed | DeadlinePassed):
+        return draft.state.is_final or draft.stopping not in (None, ExecutionState.RETRY_ON_HOLD)
+    status = draft.status(event.number)
+    if status.attempt != event.attempt:
+        return True
+    is_to_restart = draft.stopping is ExecutionState.RETRY_ON_HOLD
     match event:
-        case Started():
-            return False
-        case Killed() | DeadlinePassed():
-            return draft.state.is_final or draft.stopping not in (None, ExecutionState.RETRY_ON_HOLD)
-        case RetryDue(number=number, attempt=attempt):
-            status = draft.status(number)
-            is_restart = draft.stopping is ExecutionState.RETRY_ON_HOLD
-            return is_restart or not status.is_held or status.attempt != attempt
-        case RestartDue(number=number, attempt=attempt):
-            is_over = draft.stopping is not ExecutionState.RETRY_ON_HOLD or draft.active > 0
-            return is_over or not draft.status(number).is_held or draft.status(number).attempt != attempt
-        case Lifted(number=number, attempt=attempt) | Rejected(number=number, attempt=attempt):
-            return not draft.is_suspended(number) or draft.status(number).attempt != attempt
+        case RetryDue():
+            return is_to_restart or not status.is_held
+        case RestartDue():
+            return not is_to_restart or draft.active > 0 or not status.is_held
+        case Lifted() | Rejected():
+            return status.state is not TaskState.SUSPENDED
         case _:
-            status = draft.status(event.number)
-            return not status.is_active or status.attempt != event.attempt
+            return not status.is_active
+
+
+# -- what it all comes to ------------------------------------------------------------------------------------------
+
+
+def _conclude(draft: Draft) -> None:
+    """What follows once nothing, or nothing but the last, is to be done; and the state that the execution is in now."""
+    if draft.stopping is ExecutionState.RETRY_ON_HOLD:
+        hold_for_restart(draft)
+    elif draft.is_ending:
+        undo(draft)
+    elif draft.is_at_rest:
+        pass_over_catchers(draft)
+    event = _where_it_stands(draft)
+    if draft.state is ExecutionState.PENDING and event not in (ExecutionEvent.FAILED, ExecutionEvent.CANCELLED):
+        draft.move_execution(ExecutionEvent.STARTED)  # something happened to it before any worker took a task
+    draft.move_execution(event)
+
+
+def _where_it_stands(draft: Draft) -> ExecutionEvent:
+    if draft.active:
+        return ExecutionEvent.WORKING
+    if draft.suspended:
+        return ExecutionEvent.SUSPENDED
+    if draft.held:
+        return ExecutionEvent.HELD
+    if draft.stopping is not None:
+        return ExecutionEvent.CANCELLED if draft.stopping is ExecutionState.CANCELLED else ExecutionEvent.FAILED
+    return ExecutionEvent.FAILED if _has_failed(draft) else ExecutionEvent.SUCCEEDED
+
+
+def _has_failed(draft: Draft) -> bool:
+    if draft.error is None:
+        return False
+    leaves = [draft.status(number) for number, task in draft.plan.tasks.items() if task.is_leaf]
+    is_failure = (leaf.state is TaskState.FAILED and not (leaf.is_ignored or leaf.is_caught) for leaf in leaves)
+    return any(is_failure) or not any(leaf.state is TaskState.SUCCEED or leaf.is_ignored for leaf in leaves)

@@ -12,7 +12,7 @@ from orchestrator.model.values import Value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """The execution begins: the trigger's edges are decided."""
+    """The execution begins: the trigger's edges are decided. A replay may begin with tasks that are over already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +58,14 @@ class Stopped:
     number: int
     attempt: int
     was_running: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Returned:
+    """The worker of an attempt died, or gave it back: the same attempt can be claimed again. No policy counts it."""
+
+    number: int
+    attempt: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +117,6 @@ class DeadlinePassed:
     error: ErrorInfo
 
 
-TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped
+TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Returned
 Answer: TypeAlias = Lifted | Rejected
 Event: TypeAlias = Started | TaskOutcome | RetryDue | RestartDue | Answer | Killed | DeadlinePassed

@@ -6,9 +6,9 @@ A limit is a name, and counts what runs under it:
     integration/PROJECT/LOCATION/NAME              executions of an integration
     integration/PROJECT/LOCATION/NAME/key/KEY      those of them with one key: JSON text, or its SHA-256 if that is long
 
-An execution takes a slot of each of its limits at once, or waits and takes none. While it waits it **stands in line** at
-one limit, one that has no room for it: the most special one. When that limit has room it is its **turn**, in the order
-of turns (most urgent, then first come). If another of its limits is full then, it loses the turn, goes over to the line
+An execution takes a slot of each of its limits at once, or waits and takes none. While it waits it **stands in line**
+at one limit that has no room for it, the most special one. When that limit has room it is its **turn**, in the order of
+turns (most urgent, then first come). If another of its limits is full then, it loses the turn, goes over to the line
 there, and keeps its place in the order:
 
     arrives --> in line at K --turn, all have room--> runs
@@ -24,9 +24,9 @@ So a full limit holds up only those that need it. And nobody waits for ever behi
   room at the integration, or is the first in line there when the next slot is free. (Unless an ancestor holds the
   integration's: a recursion that changes the key goes first, because what is running waits for it.)
 - An executor and an integration are unlike that: others may always take the one while it waits for the other. Whoever
-  has lost ``PATIENCE`` turns at its executor has from then on a slot there **kept** for it, which those behind it in the
-  order cannot take. A kept slot is idle for a while, so it is not kept at once. It cannot lead to a deadlock: only roots
-  stand in line at an executor, and a root that waits holds nothing that anybody waits for.
+  has lost ``PATIENCE`` turns at its executor has a slot there **kept** for it from then on, which those behind it in
+  the order cannot take. A kept slot is idle for a while, so it is not kept at once. It cannot lead to a deadlock: only
+  roots stand in line at an executor, and a root that waits holds nothing that anybody waits for.
 
 Each decision is for one moment, so what a crash prevents is decided by the next look.
 """
@@ -53,7 +53,9 @@ PATIENCE: Final = 2  # turns that may be lost at an executor before a slot is ke
 _EXECUTOR: Final = "executor/"
 _MAX_KEY: Final = 200  # characters of a key in a name; the longest name then fits its column, and an index
 
-Turn: TypeAlias = tuple[int, datetime, str]  # rank (9 minus the priority), since when, execution id: the lowest is first
+Turn: TypeAlias = tuple[
+    int, datetime, str
+]  # rank (9 minus the priority), since when, execution id: the lowest is first
 
 # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -72,7 +74,9 @@ def limits_for(
     Args:
         version: what it runs.
         values: the parameters it starts with.
-        project, location, executor: where.
+        project: where it belongs.
+        location: likewise.
+        executor: whose workers run it.
         is_root: whether nobody's task has started it.
     """
     integration = integration_limit(project, location, version.name)
@@ -149,6 +153,11 @@ class Room:
     free: int | None
     kept_for: list[Turn] = field(default_factory=list)
     first_in_line: Turn | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is free."""
+        return self.free is None or self.free > 0
 
     def has_place_for(self, turn: Turn) -> bool:
         """Whether this one could take a slot without passing another."""

@@ -53,7 +53,6 @@ class PlannedTask:
     edges: tuple[Edge, ...]
     fan_in: int
     catcher: int | None = None  # the number of the error catcher that takes its failures
-    undone_before: frozenset[int] = frozenset()  # tasks that follow it and have a rollback: theirs goes first
 
     @property
     def is_leaf(self) -> bool:
@@ -136,9 +135,9 @@ def make_plan(version: IntegrationVersion, trigger: TriggerConfig, *, light: Con
                 is_light=configs[number].task in light and configs[number].timeout_ms is None,
                 edges=tuple(out[number]),
                 fan_in=fan_in[number],
-                # A catcher takes no failure of its own tasks, nor of another catcher's: they cannot be nested.
-                catcher=_catcher_of(configs[number], trigger, by_id) if number in usual else None,
-                undone_before=_undone_before(configs, number),
+                # Catchers cannot be nested. A task that the main graph leads to as well is none of their own, and yet
+                # it may run because nobody called its catcher: then that is passed over, and would hide a failure.
+                catcher=None if number in caught else _catcher_of(configs[number], trigger, by_id),
             )
             for number in numbers
         },
@@ -153,13 +152,6 @@ def make_plan(version: IntegrationVersion, trigger: TriggerConfig, *, light: Con
 def _catcher_of(config: TaskConfig, trigger: TriggerConfig, by_id: Mapping[str, int]) -> int | None:
     own = by_id.get(config.error_catcher_id)
     return by_id.get(trigger.error_catcher_id) if own is None else own
-
-
-def _undone_before(configs: Mapping[int, TaskConfig], number: int) -> frozenset[int]:
-    if configs[number].rollback is None:
-        return frozenset()
-    following = _reachable(configs, configs[number].next_tasks)
-    return frozenset(each for each in following if configs[each].rollback is not None)
 
 
 def _catchers(version: IntegrationVersion, trigger: TriggerConfig, tasks: Container[int]) -> dict[int, ErrorCatcher]:

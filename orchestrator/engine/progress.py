@@ -166,7 +166,7 @@ def _pack_rest(progress: Progress) -> str:
     if progress.run > 1:
         rest["run"] = progress.run
     if progress.bases:
-        rest["bases"] = {str(number): attempt for number, attempt in progress.bases.items()}
+        rest["bases"] = {str(number): attempt for number, attempt in sorted(progress.bases.items())}
     if progress.is_resumed:
         rest["resumed"] = True
     if progress.error is not None:

@@ -302,8 +302,8 @@ def _limits(version: IntegrationVersion) -> Iterator[str]:
     for place, number, most in (
         ("maxConcurrent", limits.max_running, MAX_RUNNING),
         ("maxConcurrentPerKey", limits.max_running_per_key, MAX_RUNNING),
-        ("rate, count", rate and rate.count, MAX_RATE),
-        ("rate, perSeconds", rate and rate.period_s, MAX_RUNNING),
+        ("rate, count", None if rate is None else rate.count, MAX_RATE),
+        ("rate, perSeconds", None if rate is None else rate.period_s, MAX_RUNNING),
     ):
         if number is not None and not 1 <= number <= most:
             yield f"limits, {place}: found {number}, expected 1 to {most:,}"

@@ -9,63 +9,22 @@ Source: Integrations API v1 discovery document, GoogleCloudIntegrationsV1alphaEx
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.json_text import Json
-from orchestrator.model.states import ExecutionState, TaskState
+from orchestrator.model.snapshots import AttemptView, Snapshot, TaskView, to_timestamp
+from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import DataType, Value, to_parameters, to_value
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptView:
-    """One attempt of a task. ``ended_at`` is None while it goes on; ``error`` says why it failed."""
-
-    attempt: int
-    started_at: datetime | None
-    ended_at: datetime | None = None
-    worker: str = ""
-    error: ErrorInfo | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskView:
-    """One task of an execution."""
-
-    number: int
-    type: str
-    name: str
-    state: TaskState = TaskState.PENDING_EXECUTION
-    attempts: tuple[AttemptView, ...] = ()
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds from the first start to the last end; None before it has ended."""
-        starts = [each.started_at for each in self.attempts if each.started_at is not None]
-        ends = [each.ended_at for each in self.attempts if each.ended_at is not None]
-        if not starts or len(ends) < len(self.attempts):
-            return None
-        return (max(ends) - min(starts)).total_seconds()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Snapshot:
-    """All parameters and task states right after one checkpoint task."""
-
-    task_number: int
-    task_attempt: int
-    taken_at: datetime
-    parameters: Mapping[str, Value]
-    tasks: tuple[TaskView, ...]
-    edges: Mapping[tuple[int, int], bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
     """One execution, with the sub-executions it has started.
 
-    ``snapshots`` holds the latest one, or all, or none: whatever was asked for.
+    ``attempts`` has one for each run: a restart begins another. ``snapshots`` holds the latest one, or all, or none:
+    whatever was asked for.
     """
 
     id: str
@@ -82,6 +41,7 @@ class Execution:
     response: Mapping[str, Value]
     error: ErrorInfo | None
     snapshot_number: int
+    attempts: tuple[AttemptView, ...] = ()
     tasks: tuple[TaskView, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     children: tuple[Execution, ...] = ()
@@ -123,13 +83,10 @@ class Execution:
         return document
 
     def _details(self) -> dict[str, Json]:
-        stats: dict[str, Json] = {"startTime": to_timestamp(self.created_at)}
-        if self.ended_at is not None:
-            stats["endTime"] = to_timestamp(self.ended_at)
         return {
             "state": self.state.value,
-            "attemptStats": [stats],
-            "executionSnapshots": [_to_snapshot(snapshot, self.integration) for snapshot in self.snapshots],
+            "attemptStats": [attempt.to_document() for attempt in self.attempts],
+            "executionSnapshots": [snapshot.to_document() for snapshot in self.snapshots],
         }
 
     def _error_parameter(self) -> dict[str, Json]:
@@ -140,43 +97,3 @@ class Execution:
         if self.error.task_number is not None:
             info["taskNumber"] = self.error.task_number
         return {"ErrorInfo": to_value(Value(DataType.JSON, info))}
-
-
-def to_timestamp(at: datetime) -> str:
-    """RFC 3339 in UTC with a Z, as ``2026-01-31T12:00:00.123456Z``."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _to_snapshot(snapshot: Snapshot, integration: str) -> dict[str, Json]:
-    checkpoint = next((task for task in snapshot.tasks if task.number == snapshot.task_number), None)
-    return {
-        "checkpointTaskNumber": str(snapshot.task_number),
-        "snapshotTime": to_timestamp(snapshot.taken_at),
-        "executionSnapshotMetadata": {
-            "taskNumber": str(snapshot.task_number),
-            "task": checkpoint.type if checkpoint else "",
-            "taskLabel": checkpoint.name if checkpoint else "",
-            "executionAttempt": 1,
-            "taskAttempt": snapshot.task_attempt,
-            "integrationName": integration,
-        },
-        "params": dict(to_parameters(snapshot.parameters)),
-        "taskExecutionDetails": [_to_task(task) for task in snapshot.tasks],
-        "conditionResults": [
-            {"currentTaskNumber": str(source), "nextTaskNumber": str(target), "result": result}
-            for (source, target), result in snapshot.edges.items()
-        ],
-    }
-
-
-def _to_task(task: TaskView) -> dict[str, Json]:
-    return {
-        "taskNumber": str(task.number),
-        "taskExecutionState": task.state.value,
-        "taskAttemptStats": [_to_attempt(attempt) for attempt in task.attempts],
-    }
-
-
-def _to_attempt(attempt: AttemptView) -> dict[str, Json]:
-    times = {"startTime": attempt.started_at, "endTime": attempt.ended_at}
-    return {key: to_timestamp(at) for key, at in times.items() if at is not None}

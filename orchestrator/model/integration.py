@@ -140,6 +140,8 @@ class TaskConfig:
             yield f"conditionalFailurePolicies, failurePolicies[{index}]", policy
         if conditional and conditional.default:
             yield "conditionalFailurePolicies, defaultFailurePolicy", conditional.default
+        if self.rollback and self.rollback.failure_policy:
+            yield "rollback, failurePolicy", self.rollback.failure_policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,10 +22,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from orchestrator.errors import SettingsError
+from orchestrator.errors import InvalidValue, SettingsError
 from orchestrator.model.json_text import Json
 from orchestrator.model.parameters import reference_in, resolve, resolve_text
 from orchestrator.model.values import Value
+
+MAX_WAIT_S: Final = 100 * 365 * 86_400.0  # 100 years: how long a suspension may wait for an answer
 
 # -- what a step can be --------------------------------------------------------------------------------------------
 
@@ -62,15 +64,35 @@ class StartChildren:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suspend:
-    """The task waits until someone lifts or rejects it. Times count from now, in seconds."""
+    """The task waits until someone lifts or rejects it. Times count from now, in seconds.
+
+    Attributes:
+        message: what those are asked who may answer.
+        outputs: parameters that change at once.
+        result_name: the parameter that takes the answer, true or false. With one this is a question, which a no answers
+            as well; without one it is a wait, and who rejects it has the task FAIL.
+        payload_name: the parameter that takes what the suspension is lifted with. Without one ``result_name`` does.
+        who_may_resolve: nobody else may answer, and they are told (``TaskType.notify``); empty for anybody.
+        remind_after_s: tell them again after this time, and again.
+        expire_after_s: when the clock answers: it rejects, or lifts if ``lift_when_expired``.
+        is_timer: nobody is asked: it is the clock's turn, and whoever waits for the execution goes on waiting.
+    """
 
     message: str = ""
     outputs: Mapping[str, Value] = field(default_factory=dict)
-    result_name: str | None = None  # the parameter that takes the answer
+    result_name: str | None = None
+    payload_name: str | None = None
     who_may_resolve: Sequence[str] = ()
     remind_after_s: float | None = None
     expire_after_s: float | None = None
     lift_when_expired: bool = False
+    is_timer: bool = False
+
+    def __post_init__(self) -> None:
+        """No database can keep a time past the year 9999: it is refused here, as the failure of the attempt."""
+        for name, after_s in (("remind_after_s", self.remind_after_s), ("expire_after_s", self.expire_after_s)):
+            if after_s is not None and not 0 <= after_s <= MAX_WAIT_S:
+                raise InvalidValue(name, f"{after_s!r}", f"0 to {MAX_WAIT_S:.0f} seconds")
 
 
 Step: TypeAlias = Done | StartChildren | Suspend
@@ -186,10 +208,22 @@ class TaskContext:
         return reference_in(first) if isinstance(first, str) else None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """That a suspension waits, for those who may answer it. ``reminder`` counts from 0, the first notice."""
+
+    name: str  # of the suspension, within its execution
+    message: str
+    addressees: Sequence[str]
+    expires_at: datetime | None
+    reminder: int
+
+
 # -- the type itself -----------------------------------------------------------------------------------------------
 
 Run: TypeAlias = Callable[[TaskContext], Step]
 JoinStep: TypeAlias = Callable[[TaskContext, Join], Step]
+Notify: TypeAlias = Callable[[TaskContext, Notice], None]
 Check: TypeAlias = Callable[[Mapping[str, Value]], Iterable[str]]
 
 
@@ -208,6 +242,8 @@ class TaskType:
         light: quick, local and free of side effects: runs in line, without a message.
         celery_name: the name that Flower shows, ``tasks.rest``.
         check: looks at the task's parameters before anything is stored; one sentence for each problem.
+        notify: tells ``Suspend.who_may_resolve`` that the task waits. It is called in a worker, after the suspension is
+            stored, at most once for the beginning and for each reminder. What it raises is logged and changes nothing.
     """
 
     name: str
@@ -216,6 +252,7 @@ class TaskType:
     light: bool = False
     celery_name: str = ""
     check: Check = _no_problem
+    notify: Notify | None = None
 
 
 class TaskTypes:

@@ -15,4 +15,5 @@ class TimerKind(StrEnum):
     TIMEOUT = "TIMEOUT"  # of an attempt that has begun
     QUEUE = "QUEUE"  # of an attempt that no worker has taken
     EXPIRE = "EXPIRE"  # of a suspension
-    REMIND = "REMIND"  # those who may end a suspension
+    REMIND = "REMIND"  # those who may end a suspension, again
+    NOTIFY = "NOTIFY"  # those who may end a suspension: a worker is to tell them

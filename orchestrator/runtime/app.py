@@ -19,14 +19,17 @@ from typing import Any, Final
 
 from celery import Celery, Task, signals
 
-from orchestrator.engine.canvas import JOIN_TASK, parse_celery_id, queue_of
+from orchestrator.engine.canvas import JOIN_TASK, MOST_URGENT, NOTIFY_TASK, parse_celery_id, queue_of
 from orchestrator.errors import InvalidSetting
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
 from orchestrator.runtime import file_broker
+from orchestrator.runtime.guard import ProcessGuard
+from orchestrator.runtime.heartbeat import heartbeat_step
 from orchestrator.runtime.leash import die_with_parent
 from orchestrator.runtime.publisher import CeleryPublisher
-from orchestrator.runtime.timer_step import timer_step
+from orchestrator.runtime.upkeep import upkeep_step
 from orchestrator.service.drive import drive
+from orchestrator.service.notices import notify
 from orchestrator.service.plans import Plans
 from orchestrator.service.services import Services
 from orchestrator.settings import Settings, scheme_of
@@ -66,6 +69,7 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         store=ExecutionStore(database),
         signals=SignalStore(database),
         suspensions=SuspensionStore(database),
+        guard=ProcessGuard(),
         versions=versions,
         plans=Plans(versions, types),
         types=types,
@@ -74,7 +78,8 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         jitter=random.random,
     )
     register_tasks(app, types, services)
-    app.steps["worker"].add(timer_step(services))
+    app.steps["worker"].add(upkeep_step(services))
+    app.steps["worker"].add(heartbeat_step(database))
     return Runtime(settings=settings, app=app, database=database, services=services)
 
 
@@ -119,6 +124,7 @@ def make_app(settings: Settings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_track_started=True,
+        task_queue_max_priority=MOST_URGENT,  # for RabbitMQ; Redis takes priorities without being told
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.concurrency,
         worker_send_task_events=True,  # what Flower shows
@@ -155,11 +161,23 @@ def register_tasks(app: Celery, types: TaskTypes, services: Services) -> None:
         drive(key, worker=f"{task.request.hostname}/{os.getpid()}", services=services)
 
     for name in sorted({JOIN_TASK, *(each.celery_name or each.name for each in types)}):
-        _register(app, name, run)
+        _register(app, name, run, services)
+    _register_notices(app, services)
 
 
-def _register(app: Celery, name: str, run: Callable[..., None]) -> None:
-    app.task(name=name, bind=True, shared=False, trail=False)(run)
+def _register_notices(app: Celery, services: Services) -> None:
+    """A notice is given once or not at all, so its message is gone before it is worked on. It has no result."""
+
+    def tell(execution_id: str, number: int, attempt: int, reminder: int) -> None:  # noqa: ARG001 - shown in Flower
+        notify(AttemptKey(execution_id=execution_id, number=number, attempt=attempt), services)
+
+    app.task(name=NOTIFY_TASK, shared=False, acks_late=False, ignore_result=True)(tell)
+
+
+def _register(app: Celery, name: str, run: Callable[..., None], services: Services) -> None:
+    # The request's class by name: only a worker imports it. It finds the services on the task.
+    request = "orchestrator.runtime.requests:AttemptRequest"
+    app.task(name=name, bind=True, shared=False, trail=False, Request=request, services=services)(run)
 
 
 @functools.cache

@@ -16,10 +16,10 @@ that the interrupted code may hold.) It also sees to timeouts whose SIGALRM the 
 
 Nothing is raised outside the body of the with statement. Python runs signal handlers between two instructions of the
 main thread, so one may come up when the body is through and ``__exit__`` has not begun to clean up, or within
-``__enter__``; raised there, the exception would leave the watch behind armed. So
-
-* ``is_open`` says that the body may be interrupted; ``__exit__`` takes it back with its first instruction, and
-* the handler looks at the frames it interrupted: below one of our own it raises nothing and comes again.
+``__enter__``; raised there, the exception would leave the watch behind armed. So the handler looks at the frames that
+it interrupted, and below ``__enter__`` or ``__exit__`` it raises nothing. (Between the body and ``__exit__`` the
+interpreter runs no handler.) Both signals come again until their exception was raised. Not only for that: one that
+arrives just before the code goes to sleep in a system call would be seen when the code wakes.
 
 That holds for a with statement of its own; in an ExitStack the end of the body is code of contextlib, which is not
 known here. And before a signal goes back to whom it belonged, what is still on its way is thrown away: the default
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S: Final = 5.0
 LOOK_EVERY_S: Final = 1.0
-COME_AGAIN_S: Final = 0.001
+COME_AGAIN_S: Final = 0.05
 SHORTEST_S: Final = 1e-6  # zero would stop the timer
 LONGEST_S: Final = 1e8  # three years; the timers overflow far beyond
 
@@ -79,12 +79,11 @@ class _Watch:
         self, timeout_s: float | None, is_wanted: Callable[[], bool], *, grace_s: float, look_every_s: float
     ) -> None:
         self.timeout_s, self.grace_s, self.look_every_s = timeout_s, grace_s, look_every_s
-        self.is_open = False
         self.is_told = False
         self.raised: Ending | None = None
         self.was_signalled = False
         self.look_at = self.soft_at = math.inf
-        self.thread_id = 0
+        self.thread_id = threading.get_ident()
         self.taken: list[tuple[int, Any]] = []  # signals, and whose they were
         self.timer_before: tuple[float, float] | None = None
         self.is_main = threading.current_thread() is threading.main_thread()
@@ -98,10 +97,8 @@ class _Watch:
             self.soft_at = self.began_at + min(self.timeout_s, LONGEST_S)
         try:
             _PROCESS.begin(self)
-            self.is_open = True
             _set_alarm()
         except BaseException:
-            self.is_open = False
             _PROCESS.end(self)
             raise
         return self
@@ -109,7 +106,6 @@ class _Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.is_open = False  # the first instruction, see above
         try:
             ending = self.raised or self.ending()
         finally:
@@ -129,7 +125,7 @@ class _Watch:
 
     def due(self) -> Ending | None:
         """What the body is to be interrupted with now."""
-        return self.ending() if self.is_open and self.raised is None else None
+        return self.ending() if self.raised is None else None
 
     def ask(self) -> bool:
         """Whether the attempt is still wanted, as far as can be known."""
@@ -143,7 +139,7 @@ class _Watch:
 
     def disown(self) -> None:
         """After a fork, in the child: not watched any more."""
-        self.is_open = self.is_told = False
+        self.is_told = False
         self.soft_at = math.inf
         self.raised = self.timer_before = None  # a child inherits no timers
 
@@ -163,21 +159,20 @@ class _Process:
         self._look_every_s = LOOK_EVERY_S
 
     def begin(self, watch: _Watch) -> None:
+        if watch.is_main:  # first: a signal without its handler would end the process
+            self.stack.append(watch)
+            _take_signals(watch)
         with self._lock:
             self._look_every_s = min(self._look_every_s, watch.look_every_s)
-            if self._looker is None or not self._looker.is_alive():
+            if self._looker is None or not self._looker.is_alive():  # a forked child has no other threads
                 self._looker = threading.Thread(target=self._look, name="attempt guard", daemon=True)
                 self._looker.start()
             self._watches.append(watch)
             if watch.soft_at < math.inf:
                 self._watchdog.end_process_at(watch.soft_at + watch.grace_s, watch)
-        if watch.is_main:
-            watch.thread_id = threading.get_ident()
-            self.stack.append(watch)
-            _take_signals(watch)
 
     def end(self, watch: _Watch) -> None:
-        with self._lock:  # from here on it is sent no signal
+        with self._lock:  # first: from here on it is sent no signal
             if watch in self._watches:
                 self._watches.remove(watch)
             self._watchdog.let_go(watch)
@@ -225,12 +220,13 @@ class _Process:
 
     def after_fork_in_child(self) -> None:
         self._watchdog.forget()
-        self._looker = None
         for watch in self._watches:
             watch.disown()
         self._watches.clear()
         while self.stack:
-            _give_signals_back(self.stack.pop())
+            watch = self.stack.pop()
+            watch.disown()
+            _give_signals_back(watch)
         self._lock.release()
 
 
@@ -254,17 +250,18 @@ def _take_signals(watch: _Watch) -> None:
 
 
 def _give_signals_back(watch: _Watch) -> None:
-    has_rung = watch.timer_before is not None and signal.setitimer(signal.ITIMER_REAL, 0)[0] == 0
+    if watch.timer_before is not None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    may_be_pending = watch.was_signalled or time.monotonic() >= watch.soft_at
     for number, owner in reversed(watch.taken):
-        if has_rung or watch.was_signalled:
+        if may_be_pending:
             signal.getitimer(signal.ITIMER_REAL)  # any system call: the kernel delivers what it has for this thread
             signal.signal(number, signal.SIG_IGN)  # and drops what it has for another
         # None: a handler of C code, which Python cannot name.
         signal.signal(number, signal.SIG_IGN if owner is None else owner)
     watch.taken.clear()
-    if any(each.timer_before is not None for each in _PROCESS.stack):
-        _set_alarm()
-    elif watch.timer_before is not None:
+    _set_alarm()
+    if watch.timer_before is not None and not _timed():
         _set_timer_again(*watch.timer_before, since=watch.began_at)
 
 
@@ -274,21 +271,25 @@ def _set_timer_again(remaining_s: float, interval_s: float, *, since: float) -> 
         signal.setitimer(signal.ITIMER_REAL, remaining_s, interval_s)
 
 
+def _timed() -> list[_Watch]:
+    """The watches that have the timer."""
+    return [each for each in _PROCESS.stack if each.timer_before is not None]
+
+
 def _set_alarm() -> None:
-    """Have SIGALRM come when the first of the watches is due."""
-    due_at = min((each.soft_at for each in _PROCESS.stack if each.raised is None), default=math.inf)
+    """Have SIGALRM come when the first of the watches is due; none, if all have been told."""
+    timed = _timed()
+    due_at = min((each.soft_at for each in timed if each.raised is None), default=math.inf)
     if due_at < math.inf:
-        signal.setitimer(signal.ITIMER_REAL, max(due_at - time.monotonic(), SHORTEST_S))
+        signal.setitimer(signal.ITIMER_REAL, max(due_at - time.monotonic(), SHORTEST_S), COME_AGAIN_S)
+    elif timed:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
+def _on_signal(_: int, frame: FrameType | None) -> None:
     """Raise what is due, outermost watch first."""
     due = [(watch, ending) for watch in _PROCESS.stack if (ending := watch.due()) is not None]
-    if not due:
-        return
-    if _is_ours(frame):
-        if number == signal.SIGALRM:  # END_SIGNAL is sent again
-            signal.setitimer(signal.ITIMER_REAL, COME_AGAIN_S)
+    if not due or _is_ours(frame):
         return
     watch, ending = due[0]
     watch.raised = ending

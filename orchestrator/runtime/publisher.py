@@ -14,9 +14,9 @@ from celery import Celery, Signature, chord
 from kombu import Producer
 from kombu.exceptions import OperationalError
 
-from orchestrator.engine.canvas import Chord, Message
+from orchestrator.engine.canvas import MOST_URGENT, Chord, Message
 from orchestrator.errors import Unreachable
-from orchestrator.settings import masked_url
+from orchestrator.settings import masked_url, scheme_of
 
 log = logging.getLogger(__name__)
 
@@ -69,4 +69,10 @@ class CeleryPublisher:
             immutable=True,
             task_id=message.celery_id,
             queue=message.queue,
+            priority=_priority(str(self.app.conf.broker_url), message.priority),
         )
+
+
+def _priority(broker_url: str, urgency: int) -> int:
+    """AMQP takes 9 for the most urgent, kombu's Redis transport 0; others take none."""
+    return urgency if scheme_of(broker_url) in ("amqp", "amqps") else MOST_URGENT - urgency

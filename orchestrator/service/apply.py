@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from orchestrator.engine.canvas import Message
 from orchestrator.engine.decide import decide
@@ -84,6 +85,7 @@ class Step:
     fired_timers: tuple[tuple[TimerKind, int], ...] = ()
     withdrawn: tuple[AttemptKey, ...] = ()
     revoked: tuple[AttemptKey, ...] = ()
+    returned: tuple[AttemptKey, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
 
 
@@ -113,18 +115,24 @@ def apply(
     """
     while True:
         standing = stand(execution_id, services)
-        step = next_step(standing)
+        kill = _unobeyed_kill(standing)  # first: a commit that does not obey it would take the mark away
+        step = kill or next_step(standing)
         if step is None:
             return None
         decision = decide(
             standing.plan, standing.progress, step.event, parameters=standing.parameters, is_sync=standing.is_sync
         )
-        if decision.is_late:
+        if decision.is_late and kill is None:
             return None
+        if decision.is_late:  # it is being stopped already, and what stopped it first counts
+            services.signals.settle(standing.stored)
+            continue
         change = _to_commit(standing, step, decision)
         written = services.store.commit(change)
-        if not isinstance(written, Refusal):
-            follow_up(change, written, services)
+        if isinstance(written, Refusal):
+            continue
+        follow_up(change, written, services)
+        if kill is None:
             return standing, decision
 
 
@@ -162,6 +170,7 @@ def _to_commit(standing: Standing, step: Step, decision: Decision) -> Commit:
         begins=is_start,
         withdrawn=step.withdrawn,
         revoked=step.revoked,
+        returned=step.returned,
         ready=new_attempts(plan, decision.dispatch, executor=stored.executor),
         timers=(*step.timers, *to_due(decision.timers)),
         fired_timers=step.fired_timers,
@@ -191,7 +200,9 @@ def _to_entry(standing: Standing, step: Step, decision: Decision) -> Entry:
 def follow_up(change: Commit, fired: Sequence[Fired], services: Services) -> None:
     """What is to be done once a change that needs no worker is written: messages, and the end of what it stops."""
     stored = change.execution
-    messages: list[Message] = [to_message(stored.id, each, services.types) for each in change.ready]
+    messages: list[Message] = [
+        to_message(stored.id, each, services.types, priority=stored.priority) for each in change.ready
+    ]
     messages += [join_message(each) for each in fired]
     if messages:
         services.publisher.publish(messages)
@@ -205,32 +216,40 @@ def follow_up(change: Commit, fired: Sequence[Fired], services: Services) -> Non
 def pursue(execution_id: str, services: Services) -> None:
     """Bring everything marked at and below an execution as near to its end as is possible without its workers."""
     for each in services.signals.marked_below(execution_id):  # the deepest first: a parent's join waits for them
-        apply(each, services, _obey)
-        while apply(each, services, _end_unclaimed) is not None:
+        while apply(each, services, partial(_end_unclaimed, services=services)) is not None:
             pass
 
 
-def _obey(standing: Standing) -> Step | None:
+def pursue_marked(services: Services) -> None:
+    """The same for everything marked: what a crash has left."""
+    for each in services.signals.marked():
+        pursue(each, services)
+
+
+def _unobeyed_kill(standing: Standing) -> Step | None:
     signal = standing.stored.signal
-    if signal not in (Signal.KILL, Signal.KILL_AND_ROLL_BACK) or standing.stored.state.is_final:
+    if signal in (None, Signal.STOPPING):
         return None
     return Step(event=Killed(rolls_back=signal is Signal.KILL_AND_ROLL_BACK), kind=EntryKind.KILLED)
 
 
-def _end_unclaimed(standing: Standing) -> Step | None:
-    """An attempt of a stopping execution that no worker has claimed: it is over."""
+def _end_unclaimed(standing: Standing, services: Services) -> Step | None:
+    """An attempt of a stopping execution that no worker has claimed: it is over. The rest is asked to stop."""
     if standing.progress.stopping is None or standing.stored.state.is_final:
         return None
-    for number, live in standing.live.items():
-        is_waiting = live.worker is not None or live.phase is Phase.WAIT
-        if is_waiting or standing.progress.status(number).is_rolling_back:
-            continue
-        attempt, has_run = live.key.attempt, live.phase is Phase.JOIN
-        return Step(
-            event=Stopped(number=number, attempt=attempt, was_running=has_run),
-            kind=EntryKind.STOPPED,
-            number=number,
-            attempt=attempt,
-            withdrawn=(live.key,),
-        )
+    stoppable = [each for number, each in standing.live.items() if not standing.progress.status(number).is_rolling_back]
+    for live in stoppable:
+        if live.worker is None and live.phase is not Phase.WAIT:
+            key, has_run = live.key, live.started_at is not None
+            return Step(
+                event=Stopped(number=key.number, attempt=key.attempt, was_running=has_run),
+                kind=EntryKind.STOPPED,
+                number=key.number,
+                attempt=key.attempt,
+                withdrawn=(key,),
+            )
+    # The commit that began to stop it has asked those that it saw; these were being claimed at that moment.
+    for live in stoppable:
+        if live.worker is not None and live.stop_at is None:
+            services.signals.ask_to_stop(live.key)
     return None

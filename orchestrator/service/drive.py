@@ -18,12 +18,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.engine.canvas import Chord, Message
+from orchestrator.model.timers import TimerKind
 from orchestrator.service.apply import pursue
 from orchestrator.service.batch import Batch
 from orchestrator.service.perform import Performer
 from orchestrator.service.services import Services
 from orchestrator.service.start import join_message, start_messages, to_message
-from orchestrator.store.rows import AttemptKey, Claimed, Commit, Fired, Refusal, Signal, Wait
+from orchestrator.store.rows import AttemptKey, Claimed, Commit, Due, Fired, Refusal, Signal, Wait
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +52,17 @@ class _Drive:
     def __init__(self, claimed: Claimed, services: Services) -> None:
         self._claimed, self._services = claimed, services
         self._clock_zero = time.monotonic()
-        plan = services.plans.get(claimed.execution.version_id, claimed.execution.trigger_id)
-        self._batch = Batch(claimed, plan)
-        self._performer = Performer(claimed, plan, services, clock=self._now)
+        self._plan = services.plans.get(claimed.execution.version_id, claimed.execution.trigger_id)
+        self._batch = Batch(claimed, self._plan)
+        self._performer = Performer(claimed, self._plan, services, clock=self._now)
         self._first_result_at = 0.0
 
     def run(self) -> None:
         key = self._claimed.key
+        timeout_ms = self._plan.tasks[key.number].config.timeout_ms
+        if timeout_ms is not None and key.round == 0:
+            due = Due(kind=TimerKind.TIMEOUT, number=key.number, attempt=key.attempt, after_s=timeout_ms / 1000)
+            self._services.store.set_timer(key.execution_id, due)
         self._perform(key.number, key.attempt, key.round)
         while True:
             ahead = self._batch.next_in_line()
@@ -121,7 +126,12 @@ class _Drive:
 
 def _ready(change: Commit, services: Services) -> list[Message]:
     """The tasks that became ready and that this worker does not go on with itself."""
-    return [to_message(change.execution.id, each, services.types) for each in change.ready if each.worker is None]
+    stored = change.execution
+    return [
+        to_message(stored.id, each, services.types, priority=stored.priority)
+        for each in change.ready
+        if each.worker is None
+    ]
 
 
 def _children(change: Commit, services: Services) -> list[Message | Chord]:

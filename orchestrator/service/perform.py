@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -19,13 +20,25 @@ from orchestrator.errors import InvalidValue, OrchestratorError, TaskError
 from orchestrator.model.fields import is_storable
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.json_text import Json
-from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext
-from orchestrator.model.timers import TimerKind
+from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext, TaskType
 from orchestrator.model.values import Value
+from orchestrator.service.guarding import AttemptEnded, Ending, Watch
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution
-from orchestrator.store.rows import MAX_NAME, Claimed, Due, Method, NewExecution, NewSuspension, ParentLink, Wait
+from orchestrator.service.suspensions import new_suspension
+from orchestrator.store.rows import (
+    MAX_NAME,
+    AttemptKey,
+    Claimed,
+    Due,
+    Method,
+    NewExecution,
+    NewSuspension,
+    ParentLink,
+    Wait,
+)
 
+_SHORTEST_S: Final = 0.001
 MAX_MESSAGE: Final = 10_000  # characters of an error's message; it is kept with the execution, not only in the history
 _CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
 
@@ -75,6 +88,8 @@ class Performer:
             if is_rollback and isinstance(step, Suspend):
                 raise TaskError("a rollback cannot wait for an answer", "FAILED_PRECONDITION")
             result = self._to_result(step, number, attempt, round, suspends=not is_rollback)
+        except AttemptEnded as ended:
+            result = self._ended(ended, number, attempt)
         except Exception as error:  # whatever task code raises is the attempt's failure
             event = Failed(number=number, attempt=attempt, error=_to_error(error), jitter=self._services.jitter())
             result = Result(event=event, started_at=started_at, ended_at=started_at)
@@ -96,8 +111,57 @@ class Performer:
             raise TaskError(
                 f"this worker does not know task type {work.task!r}; start it with --include MODULE", "TASK_NOT_FOUND"
             )
+        run = self._prepared(task_type, round)
+        with self._watched(number, attempt, round, is_rollback=is_rollback) as watch:
+            return run(self._context(number, attempt, work.parameters, parameters, watch))
+
+    def _prepared(self, task_type: TaskType, round: int) -> Callable[[TaskContext], Step]:  # noqa: A002
+        """The code to run, with what the store has to say to it read before."""
+        if round == 0:
+            return task_type.run
+        join_step, key, store = task_type.join, self._claimed.key, self._services.store
+        assert join_step is not None, f"{task_type.name} started sub-executions and cannot join them"
+        join = Join(
+            round=round,
+            outcomes=store.outcomes(key),
+            carry=self._claimed.carry,
+            all_outcomes=lambda: store.outcomes(key, every_round=True),
+        )
+        return lambda context: join_step(context, join)
+
+    def _watched(
+        self,
+        number: int,
+        attempt: int,
+        round: int,  # noqa: A002
+        *,
+        is_rollback: bool,
+    ) -> AbstractContextManager[Watch]:
+        """The guard of this phase. What is left of the attempt's timeout is the phase's."""
+        store, stored, task = self._services.store, self._stored, self._plan.tasks[number]
+        key = AttemptKey(execution_id=stored.id, number=number, attempt=attempt, round=round)
+        timeout_s = None
+        if task.config.timeout_ms is not None:
+            spent_s = (self._clock() - self._claimed.started_at).total_seconds()
+            timeout_s = max(task.config.timeout_ms / 1000 - spent_s, _SHORTEST_S)
+
+        def is_wanted() -> bool:
+            if task.is_light and not is_rollback:  # its row may not be written yet
+                return not store.is_stopping(stored.id)
+            return store.is_wanted(key, worker=self._claimed.worker)
+
+        return self._services.guard.watch(timeout_s=timeout_s, is_wanted=is_wanted)
+
+    def _context(
+        self,
+        number: int,
+        attempt: int,
+        config: Mapping[str, Value],
+        parameters: Mapping[str, Value],
+        watch: Watch,
+    ) -> TaskContext:
         stored = self._stored
-        context = TaskContext(
+        return TaskContext(
             execution_id=stored.id,
             integration=stored.integration,
             project=stored.project,
@@ -105,24 +169,21 @@ class Performer:
             task_number=number,
             attempt=attempt,
             now=self._clock(),
-            config=work.parameters,
+            config=config,
             parameters=parameters,
             surroundings=self._services.surroundings,
             is_sync=self._is_sync,
+            cancelled=watch.is_cancelled,
         )
-        if round == 0:
-            return task_type.run(context)
-        assert task_type.join is not None, f"{work.task} started sub-executions and cannot join them"
-        key, store = self._claimed.key, self._services.store
-        return task_type.join(
-            context,
-            Join(
-                round=round,
-                outcomes=store.outcomes(key),
-                carry=self._claimed.carry,
-                all_outcomes=lambda: store.outcomes(key, every_round=True),
-            ),
-        )
+
+    def _ended(self, ended: AttemptEnded, number: int, attempt: int) -> Result:
+        """The guard ended the code: a failure if it took too long, else what was asked for."""
+        now, timeout_ms = self._clock(), self._plan.tasks[number].config.timeout_ms
+        event: TaskOutcome = Stopped(number=number, attempt=attempt, was_running=True)
+        if ended.ending is Ending.TIMEOUT and timeout_ms is not None:
+            error = timeout_error(timeout_ms / 1000)
+            event = Failed(number=number, attempt=attempt, error=error, jitter=self._services.jitter())
+        return Result(event=event, started_at=now, ended_at=now)
 
     def _to_result(self, step: Step, number: int, attempt: int, round: int, *, suspends: bool) -> Result:  # noqa: A002
         now = self._clock()
@@ -138,10 +199,8 @@ class Performer:
                 return Result(event=event, started_at=now, ended_at=now, suspension=waits)
             case Suspend():
                 event = Suspended(number=number, attempt=attempt, outputs=outputs)
-                waits = NewSuspension(
-                    number=number, attempt=attempt, terms=_terms(step), expire_after_s=step.expire_after_s
-                )
-                timers = _suspension_timers(step, number, attempt)
+                _check_names(filter(None, (step.result_name, step.payload_name)))
+                waits, timers = new_suspension(step, number, attempt)
                 return Result(event=event, started_at=now, ended_at=now, suspension=waits, timers=timers)
             case StartChildren(wait=False):
                 children = self._new_children(step.children, number, attempt, None, first=0)
@@ -207,8 +266,13 @@ class Performer:
         return version_id, self._services.plans.get(version_id, trigger_id)
 
 
-def _check_names(outputs: Mapping[str, Value]) -> None:
-    for key in outputs:
+def timeout_error(timeout_s: float) -> ErrorInfo:
+    """Why an attempt that took too long FAILED."""
+    return ErrorInfo(message=f"the attempt took longer than its timeout of {timeout_s:g} s", code="EXECUTION_TIMEOUT")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for key in names:
         if not is_storable(key) or not 0 < len(key) <= MAX_NAME:
             expected = f"a parameter's name: 1 to {MAX_NAME} characters without NUL and surrogates"
             raise InvalidValue("outputs", repr(key)[:60], expected)
@@ -227,24 +291,3 @@ def _to_error(error: Exception) -> ErrorInfo:
         type=type(error).__name__,
         traceback="" if is_ours else "".join(traceback.format_exception(error)),
     )
-
-
-def _suspension_timers(step: Suspend, number: int, attempt: int) -> tuple[Due, ...]:
-    waits = ((TimerKind.EXPIRE, step.expire_after_s), (TimerKind.REMIND, step.remind_after_s))
-    return tuple(
-        Due(kind=kind, number=number, attempt=attempt, after_s=after_s)
-        for kind, after_s in waits
-        if after_s is not None
-    )
-
-
-def _terms(step: Suspend) -> dict[str, Json]:
-    terms: dict[str, Json] = {
-        "message": step.message,
-        "resultName": step.result_name,
-        "whoMayResolve": list(step.who_may_resolve),
-        "remindAfterS": step.remind_after_s,
-        "expireAfterS": step.expire_after_s,
-        "liftWhenExpired": step.lift_when_expired,
-    }
-    return {key: content for key, content in terms.items() if content not in (None, "", [])}

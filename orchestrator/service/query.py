@@ -1,46 +1,38 @@
 """Looking at executions: rows folded into the ``Execution`` that people and programs see.
 
-Task states, attempts and snapshots are built from the history alone; live attempts add what runs right now. A reader
-may be asked again and again for the same tree: it then reads only what is new.
+Task states, attempts and snapshots are built from the history alone (``service.fold``); live attempts add what runs
+right now. A reader may be asked again and again for the same tree: it then reads only what is new.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 
-from orchestrator.engine.decide import decide
-from orchestrator.engine.decisions import Decision
-from orchestrator.engine.events import Started
-from orchestrator.engine.plan import TRIGGER, Plan
-from orchestrator.engine.progress import Progress
-from orchestrator.model.execution import AttemptView, Execution, Snapshot, TaskView
-from orchestrator.model.history import Entry, EntryKind
+from orchestrator.model.execution import Execution
+from orchestrator.model.snapshots import AttemptView, TaskView
 from orchestrator.model.states import TaskState
-from orchestrator.model.values import Value
+from orchestrator.service.fold import Fold, Snapshots, begin_fold
 from orchestrator.service.plans import Plans
-from orchestrator.service.start import with_system_variables
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import LiveAttempt, Method, StoredExecution
-
-
-class Snapshots(StrEnum):
-    """Which snapshots to build. All of them take time and room in proportion to tasks times parameters."""
-
-    NONE = "none"
-    LAST = "last"
-    ALL = "all"
+from orchestrator.store.rows import LiveAttempt, ParentLink, StoredExecution
 
 
 class TreeReader:
     """Reads one execution and everything below it."""
 
-    def __init__(self, queries: ExecutionQueries, plans: Plans, *, snapshots: Snapshots = Snapshots.LAST) -> None:
-        self._queries, self._plans, self._snapshots = queries, plans, snapshots
-        self._folds: dict[str, _Fold] = {}
+    def __init__(
+        self,
+        queries: ExecutionQueries,
+        plans: Plans,
+        *,
+        snapshots: Snapshots = Snapshots.LAST,
+        with_parameters: bool = True,
+    ) -> None:
+        self._queries, self._plans = queries, plans
+        self._snapshots, self._with_parameters = snapshots, with_parameters
+        self._folds: dict[str, Fold] = {}
 
     def read(self, execution_id: str) -> Execution:
         """The execution as it is now.
@@ -63,21 +55,27 @@ class TreeReader:
     def _catch_up(self, tree: Sequence[StoredExecution], queries: ExecutionQueries) -> None:
         for each in tree:
             if each.id not in self._folds:
-                self._folds[each.id] = self._begin(each)
+                self._folds[each.id] = self._begin(each, queries)
         behind = {e.id: known for e in tree if (known := self._folds[e.id].revision) < e.revision}
         for execution_id, entries in queries.entries(behind).items():
             for entry in entries:
                 self._folds[execution_id].add(entry)
 
-    def _begin(self, stored: StoredExecution) -> _Fold:
-        """Where the history starts: what the start decided is not in it, and follows from the request alone."""
-        plan = self._plans.get(stored.version_id, stored.trigger_id)
-        if stored.is_start_recorded:
-            return _Fold(plan, Decision(progress=Progress()), parameters=dict(stored.request), keep=self._snapshots)
-        is_sync = stored.method is Method.POST
-        parameters = with_system_variables(stored.request, is_sync=is_sync)
-        started = decide(plan, Progress(), Started(), parameters=parameters, is_sync=is_sync)
-        return _Fold(plan, started, parameters=dict(stored.request), keep=self._snapshots)
+    def _begin(self, stored: StoredExecution, queries: ExecutionQueries) -> Fold:
+        return begin_fold(
+            stored,
+            self._plans.get(stored.version_id, stored.trigger_id),
+            ancestors=self._ancestors(stored, queries),
+            snapshots=self._snapshots,
+            with_parameters=self._with_parameters,
+        )
+
+    def _ancestors(self, stored: StoredExecution, queries: ExecutionQueries) -> tuple[ParentLink, ...]:
+        """What a snapshot tells of them. A parent in the tree is read before its children."""
+        if stored.parent is None or self._snapshots is Snapshots.NONE:
+            return ()
+        above = self._folds.get(stored.parent.execution_id)
+        return (*above.ancestors, stored.parent) if above is not None else tuple(queries.ancestors(stored.id))
 
     def _assemble(self, tree: Sequence[StoredExecution], live: dict[str, dict[int, LiveAttempt]]) -> Execution:
         """Children before parents, so that every execution is built once, however deep the tree."""
@@ -107,99 +105,13 @@ class TreeReader:
             response=stored.response,
             error=stored.error,
             snapshot_number=self._plans.snapshot_number(stored.version_id),
+            attempts=fold.runs(stored),
             tasks=tuple(_with_live(task, live.get(task.number)) for task in fold.tasks.values()),
             snapshots=fold.taken(),
             children=children,
             parent_id=None if stored.parent is None else stored.parent.execution_id,
             parent_task=None if stored.parent is None else stored.parent.number,
         )
-
-
-@dataclass(slots=True)
-class _Fold:
-    """The history of one execution, folded so far."""
-
-    plan: Plan
-    started: Decision
-    parameters: dict[str, Value]
-    keep: Snapshots
-    revision: int = 0
-    request: dict[str, Value] = field(init=False)
-    tasks: dict[int, TaskView] = field(init=False)
-    edges: dict[tuple[int, int], bool] = field(init=False)
-    snapshots: list[Snapshot] = field(default_factory=list)
-    latest: Entry | None = None  # the checkpoint whose snapshot is still to be built
-    began: dict[int, datetime] = field(default_factory=dict)  # attempts that wait for sub-executions
-
-    def __post_init__(self) -> None:
-        self.tasks = {
-            number: TaskView(number=number, type=task.config.task, name=task.config.display_name or task.config.task)
-            for number, task in self.plan.tasks.items()
-        }
-        for number, state in self.started.states.items():
-            self.tasks[number] = replace(self.tasks[number], state=state)
-        self.request = self.parameters
-        self.edges = _between_tasks(self.started.edges)
-
-    def add(self, entry: Entry) -> None:
-        """Apply the next entry."""
-        if not entry.kind.is_checkpoint:
-            self._build()  # before what happens now: it is no part of that snapshot
-        self.revision += 1
-        if entry.kind is EntryKind.RESTARTED:
-            self.parameters, self.edges = self.request, {}
-        for number, state in entry.states.items():
-            self.tasks[number] = replace(self.tasks[number], state=state)
-        if entry.parameters:
-            self.parameters = {**self.parameters, **entry.parameters}
-        self.edges.update(_between_tasks(entry.edges))
-        if entry.kind is EntryKind.CHILDREN_STARTED:
-            self.began.setdefault(entry.task_number, entry.started_at)
-        if entry.kind.ends_attempt:
-            self._end_attempt(entry)
-        if entry.kind.is_checkpoint:
-            self.latest = entry
-            if self.keep is Snapshots.ALL:
-                self._build()
-
-    def _end_attempt(self, entry: Entry) -> None:
-        attempt = AttemptView(
-            attempt=entry.attempt,
-            started_at=self.began.pop(entry.task_number, entry.started_at),
-            ended_at=entry.ended_at,
-            worker=entry.worker,
-            error=entry.error,
-        )
-        task = self.tasks[entry.task_number]
-        self.tasks[entry.task_number] = replace(task, attempts=(*task.attempts, attempt))
-
-    def taken(self) -> tuple[Snapshot, ...]:
-        """The snapshots to show."""
-        self._build()
-        return tuple(self.snapshots)
-
-    def _build(self) -> None:
-        """Build the latest snapshot if that is still to be done; each one costs as much as there are tasks."""
-        if self.keep is Snapshots.LAST and self.latest is not None:
-            self.snapshots.clear()
-        if self.keep is not Snapshots.NONE and self.latest is not None:
-            self.snapshots.append(self._snapshot(self.latest))
-        self.latest = None
-
-    def _snapshot(self, entry: Entry) -> Snapshot:
-        return Snapshot(
-            task_number=entry.task_number,
-            task_attempt=entry.attempt,
-            taken_at=entry.ended_at,
-            parameters=self.parameters,
-            tasks=tuple(self.tasks.values()),
-            edges=dict(self.edges),
-        )
-
-
-def _between_tasks(edges: Mapping[tuple[int, int], bool]) -> dict[tuple[int, int], bool]:
-    """Without those that come from the trigger or from an error catcher."""
-    return {edge: result for edge, result in edges.items() if edge[0] > TRIGGER}
 
 
 def _with_live(task: TaskView, live: LiveAttempt | None) -> TaskView:

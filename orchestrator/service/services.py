@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.engine.canvas import Chord, Message
 from orchestrator.model.task_types import TaskSurroundings, TaskTypes
+from orchestrator.service.guarding import Guard
 from orchestrator.service.plans import Plans
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.signals import SignalStore
@@ -29,6 +30,7 @@ class Services:
     store: ExecutionStore
     signals: SignalStore
     suspensions: SuspensionStore
+    guard: Guard
     versions: VersionStore
     plans: Plans
     types: TaskTypes

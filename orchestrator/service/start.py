@@ -20,10 +20,12 @@ from orchestrator.store.rows import (
     Due,
     Fired,
     Hold,
+    LiveAttempt,
     Method,
     NewAttempt,
     NewExecution,
     ParentLink,
+    Phase,
     Signal,
 )
 
@@ -129,10 +131,10 @@ def to_outcome(plan: Plan, decision: Decision, parameters: Mapping[str, Value]) 
 
 def start_messages(new: Iterable[NewExecution], types: TaskTypes) -> list[Message]:
     """The messages of the start tasks of executions that were just created."""
-    return [to_message(each.id, attempt, types) for each in new for attempt in each.ready]
+    return [to_message(each.id, attempt, types, priority=each.priority) for each in new for attempt in each.ready]
 
 
-def to_message(execution_id: str, attempt: NewAttempt, types: TaskTypes) -> Message:
+def to_message(execution_id: str, attempt: NewAttempt, types: TaskTypes, *, priority: int) -> Message:
     """The message that runs a live attempt."""
     return Message(
         name=celery_name(attempt.task_type, types),
@@ -141,7 +143,18 @@ def to_message(execution_id: str, attempt: NewAttempt, types: TaskTypes) -> Mess
         attempt=attempt.attempt,
         round=0,
         executor=attempt.executor,
+        priority=priority,
     )
+
+
+def live_message(live: LiveAttempt, types: TaskTypes, *, priority: int) -> Message:
+    """The message that has a live attempt claimed, in whatever phase it is."""
+    if live.phase is not Phase.RUN:
+        return join_message(Fired(key=live.key, executor=live.executor))
+    attempt = NewAttempt(
+        number=live.key.number, attempt=live.key.attempt, task_type=live.task_type, executor=live.executor
+    )
+    return to_message(live.key.execution_id, attempt, types, priority=priority)
 
 
 def join_message(fired: Fired) -> Message:

@@ -6,15 +6,27 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
 
+from orchestrator.engine.canvas import MOST_URGENT, is_execution_id
 from orchestrator.engine.validate import check_integration
-from orchestrator.errors import UnknownParameter
+from orchestrator.errors import InvalidValue, UnknownParameter
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.values import Value, coerce, from_python
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
-from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_LOCATION, DEFAULT_PROJECT, Method
+from orchestrator.store.rows import (
+    DEFAULT_EXECUTOR,
+    DEFAULT_LOCATION,
+    DEFAULT_PRIORITY,
+    DEFAULT_PROJECT,
+    Hold,
+    Method,
+)
+
+MAX_DEADLINE_S: Final = 10 * 365.25 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +53,50 @@ def publish(
     return version_id, warnings
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """How an execution is to run, beyond what its definition says.
+
+    Attributes:
+        method: POST runs it synchronously, which decides which failure policies apply.
+        executor: where tasks go that name no executor of their own.
+        at: not before this time; one that has passed is now.
+        deadline_s: it is FAILED if it is not over so many seconds after it was submitted, or after ``at``.
+        priority: 0 to 9, the most urgent.
+        execution_id: chosen by the caller: 1 to 36 letters, digits and hyphens.
+        request_id: the same one for the same integration gives the first execution back; likewise up to 36.
+    """
+
+    method: Method = Method.POST_TO_QUEUE
+    executor: str = DEFAULT_EXECUTOR
+    at: datetime | None = None
+    deadline_s: float | None = None
+    priority: int = DEFAULT_PRIORITY
+    execution_id: str | None = None
+    request_id: str | None = None
+
+
+_NO_WISHES: Final = Wishes()
+
+
+def check_wishes(wishes: Wishes) -> None:
+    """Refuse what cannot be done.
+
+    Raises:
+        InvalidValue: a time without a zone, a deadline that has passed already, a priority or an id of another form.
+    """
+    if wishes.at is not None and wishes.at.tzinfo is None:
+        raise InvalidValue("at", wishes.at.isoformat(), "a time with its zone, such as 2026-01-31T12:00:00Z")
+    if wishes.deadline_s is not None and not 0 < wishes.deadline_s <= MAX_DEADLINE_S:
+        expected = f"seconds from now, more than 0 and at most {MAX_DEADLINE_S:,.0f} (ten years)"
+        raise InvalidValue("deadline", f"{wishes.deadline_s:g} s", expected)
+    if not 0 <= wishes.priority <= MOST_URGENT:
+        raise InvalidValue("priority", str(wishes.priority), f"0 to {MOST_URGENT}, the most urgent")
+    for place, found in (("execution id", wishes.execution_id), ("request id", wishes.request_id)):
+        if found is not None and not is_execution_id(found):
+            raise InvalidValue(place, repr(found)[:60], "1 to 36 letters, digits and hyphens")
+
+
 def submit(
     version_id: str,
     given: Mapping[str, Value],
@@ -48,20 +104,21 @@ def submit(
     *,
     place: Place,
     trigger_id: str | None = None,
-    method: Method = Method.POST_TO_QUEUE,
-    executor: str = DEFAULT_EXECUTOR,
+    wishes: Wishes = _NO_WISHES,
 ) -> str:
-    """Start an execution.
+    """Start an execution, or put it off until its time.
 
     Returns:
-        Its id.
+        Its id; if its ``request_id`` is known, that of the first execution with it.
 
     Raises:
-        InputError: the trigger or the parameters do not fit; nothing was stored.
+        InputError: the trigger, the parameters or the wishes do not fit; nothing was stored.
+        ExecutionExists: the chosen id is taken.
         Unreachable: the database, or after the execution was stored, the broker.
     """
+    check_wishes(wishes)
     plan = services.plans.get(version_id, trigger_id)
-    execution_id = new_id()
+    execution_id = wishes.execution_id or new_id()
     new = new_execution(
         plan,
         given,
@@ -69,13 +126,17 @@ def submit(
         version_id=version_id,
         project=place.project,
         location=place.location,
-        method=method,
-        executor=executor,
+        method=wishes.method if wishes.at is None else Method.SCHEDULE,
+        executor=wishes.executor,
         root_id=execution_id,
+        hold=None if wishes.at is None else Hold.SCHEDULED,
+        priority=wishes.priority,
     )
-    services.store.create([new])
-    services.publisher.publish(start_messages([new], services.types))
-    return execution_id
+    new = replace(new, scheduled_at=wishes.at, deadline_s=wishes.deadline_s, request_id=wishes.request_id)
+    first = services.store.create_once(new)
+    if first is None:
+        services.publisher.publish(start_messages([new], services.types))
+    return first or execution_id
 
 
 def to_values(version: IntegrationVersion, given: Mapping[str, object]) -> dict[str, Value]:

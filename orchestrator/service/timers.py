@@ -14,6 +14,8 @@ from orchestrator.engine.events import DeadlinePassed, Failed, RestartDue, Retry
 from orchestrator.model.history import EntryKind, ErrorInfo
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.apply import Standing, Step, apply, start_held
+from orchestrator.service.notices import publish_notice
+from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
 from orchestrator.service.start import with_system_variables
 from orchestrator.service.suspensions import expire, remind
@@ -101,11 +103,6 @@ def _timeout(due: DueTimer, standing: Standing, services: Services) -> Step | No
     return _fail(live, standing, services, timeout_error(timeout_s), TimerKind.TIMEOUT)
 
 
-def timeout_error(timeout_s: float) -> ErrorInfo:
-    """Why an attempt that took too long FAILED."""
-    return ErrorInfo(message=f"the attempt took longer than its timeout of {timeout_s:g} s", code="EXECUTION_TIMEOUT")
-
-
 def _queue(due: DueTimer, standing: Standing, services: Services) -> Step | None:
     live = standing.live.get(due.key.number)
     if live is None or live.key.attempt != due.key.attempt or live.started_at is not None:
@@ -141,4 +138,5 @@ _FIRE: Final[Mapping[TimerKind, Callable[[DueTimer, Services], bool]]] = {
     TimerKind.QUEUE: _stepping(_queue),
     TimerKind.EXPIRE: expire,
     TimerKind.REMIND: remind,
+    TimerKind.NOTIFY: publish_notice,
 }

@@ -170,19 +170,31 @@ def write(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
 def mark_below(
     connection: sa.Connection, execution_id: str, signal: Signal, *, of: AttemptKey | None = None, awaited: bool = False
 ) -> None:
-    """Signal what is live below an execution: of one attempt, or all; ``awaited``: only what is waited for."""
+    """Signal what is live below an execution: of one attempt, or all; ``awaited``: only what is waited for.
+
+    Also what is stopping: it may be going to begin again. Rows are locked from the top to the bottom, as by everybody:
+    two that mark one tree in different orders would wait for each other. What was being created meanwhile by an
+    execution that we then had to wait for is seen by the next look only.
+    """
     wanted = executions.c.parent_round.is_not(None) if awaited else sa.true()
-    top = sa.select(executions.c.id).where(executions.c.parent_id == execution_id, wanted)
+    top = sa.select(executions.c.id, sa.literal(1).label("depth")).where(executions.c.parent_id == execution_id, wanted)
     if of is not None:
         top = top.where(executions.c.parent_task == of.number, executions.c.parent_attempt == of.attempt)
     below = top.cte("below", recursive=True)
-    below = below.union_all(sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id).where(wanted))
-    is_live = executions.c.state.not_in([state.value for state in FINAL_EXECUTION_STATES])
-    connection.execute(
-        sa.update(executions)
-        .where(executions.c.id.in_(sa.select(below.c.id)), is_live, executions.c.signal.is_(None))
-        .values(signal=signal.value)
+    children = sa.select(executions.c.id, below.c.depth + 1).join(below, executions.c.parent_id == below.c.id)
+    below = below.union_all(children.where(wanted))
+    locked = (
+        sa.select(executions.c.id)
+        .join(below, executions.c.id == below.c.id)
+        .where(executions.c.state.not_in([state.value for state in FINAL_EXECUTION_STATES]))
+        .where(sa.or_(executions.c.signal.is_(None), executions.c.signal == Signal.STOPPING.value))
+        .order_by(below.c.depth, executions.c.id)
+        .with_for_update(of=executions, key_share=True)
+        .cte("locked")
     )
+    marking = sa.update(executions).where(executions.c.id.in_(sa.select(locked.c.id))).values(signal=signal.value)
+    while connection.execute(marking).rowcount:
+        pass
 
 
 def _keep_parameters(connection: sa.Connection, change: Commit) -> None:
@@ -235,13 +247,13 @@ def _advance(connection: sa.Connection, change: Commit) -> None:
 
 def _take_back(connection: sa.Connection, change: Commit) -> None:
     """Attempts that end, or wait again, without their worker's word: they must be as the decision saw them."""
+    for key in change.revoked:  # executions before live attempts: a child that ends has its own row, and wants this one
+        mark_below(connection, key.execution_id, Signal.KILL, of=key, awaited=True)
     for statement, keys in ((_WITHDRAW, change.withdrawn), (_REVOKE, change.revoked), (_RETURN, change.returned)):
         for key in keys:
             held_by = {"b_worker": change.worker} if statement is _RETURN else {}
             if connection.execute(statement, bind(key) | held_by).rowcount != 1:
                 raise Refused(Refusal.STALE)
-    for key in change.revoked:
-        mark_below(connection, key.execution_id, Signal.KILL, of=key, awaited=True)
 
 
 def _release(connection: sa.Connection, change: Commit) -> None:
@@ -402,6 +414,7 @@ def _change_suspensions(connection: sa.Connection, change: Commit) -> None:
                 attempt=new.attempt,
                 state=SuspensionState.PENDING.value,
                 terms=to_json_text(new.terms),
+                is_timer=new.is_timer,
                 expires_at=None if new.expire_after_s is None else later(new.expire_after_s),
             )
         )

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.errors import ExecutionNotFound
+from orchestrator.errors import ExecutionExists, ExecutionNotFound
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
@@ -69,9 +69,16 @@ _IS_FREE: Final = sa.or_(timers.c.taken_until.is_(None), timers.c.taken_until <=
 _NEXT_TIMER: Final = sa.select(timers.c.due_at, now().label("clock")).where(_IS_FREE).order_by(timers.c.due_at).limit(1)
 TAKEN_S: Final = 30.0  # firing a timer takes milliseconds
 _SELECT: Final = sa.select(executions).where(executions.c.id == sa.bindparam("b_id"))
+# Who holds the row moves it on itself, or will not let it run: to wait would be a deadlock, because whoever writes a
+# change has the execution first and its attempts then, and a claim has its attempt already.
+_IS_PENDING: Final = (
+    sa.select(executions.c.id)
+    .where(executions.c.id == sa.bindparam("b_id"), executions.c.state == ExecutionState.PENDING.value)
+    .with_for_update(key_share=True, skip_locked=True)
+)
 _START: Final = (
     sa.update(executions)
-    .where(executions.c.id == sa.bindparam("b_id"), executions.c.state == ExecutionState.PENDING.value)
+    .where(executions.c.id.in_(_IS_PENDING))
     .values(state=ExecutionState.PROCESSING.value, updated_at=now())
 )
 _PARAMETERS: Final = sa.select(parameters.c.key, parameters.c.value).where(
@@ -93,6 +100,36 @@ class ExecutionStore:
         """Store executions and their ready start tasks in one transaction."""
         with self.database.begin() as connection:
             insert_executions(connection, new)
+
+    def create_once(self, new: NewExecution) -> str | None:
+        """Store one execution, unless there is one with its request id.
+
+        Returns:
+            None, or the id of the first execution with this request id: then nothing was stored.
+
+        Raises:
+            ExecutionExists: another execution has this id.
+        """
+        try:
+            self.create([new])
+        except sa.exc.IntegrityError as error:
+            first = self._of_request(new)
+            if first is not None:
+                return first
+            raise ExecutionExists(new.id) from error
+        return None
+
+    def _of_request(self, new: NewExecution) -> str | None:
+        statement = sa.select(executions.c.id).where(
+            executions.c.project == new.project,
+            executions.c.location == new.location,
+            executions.c.integration == new.integration,
+            executions.c.request_id == new.request_id,
+        )
+        if new.request_id is None:
+            return None
+        with self.database.read() as connection:
+            return connection.execute(statement).scalar_one_or_none()
 
     def claim(self, key: AttemptKey, *, worker: str) -> Claimed | None:
         """Take a live attempt that nobody has.
@@ -132,6 +169,13 @@ class ExecutionStore:
         with self.database.read() as connection:
             found = connection.execute(statement, bind(key)).one_or_none()
         return found is not None and found.stop_at is None
+
+    def is_stopping(self, execution_id: str) -> bool:
+        """Whether the execution is being stopped, or is to be, or is over."""
+        statement = sa.select(executions.c.signal, executions.c.state).where(executions.c.id == execution_id)
+        with self.database.read() as connection:
+            row = connection.execute(statement).one()
+        return row.signal is not None or ExecutionState(row.state).is_final
 
     def set_timer(self, execution_id: str, due: Due) -> None:
         """Set one timer, outside of a commit."""

@@ -15,10 +15,13 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import Entry
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
-from orchestrator.store.rows import LiveAttempt, StoredExecution, to_live, to_stored
+from orchestrator.store.rows import LiveAttempt, ParentLink, StoredExecution, to_live, to_stored
 from orchestrator.store.tables import executions, history, live_attempts
 
 _CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row
+_LINK: Final = tuple(
+    executions.c[name] for name in ("id", "parent_id", "parent_task", "parent_attempt", "parent_round", "position")
+)
 
 
 Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because a method below is called list
@@ -58,6 +61,18 @@ class ExecutionQueries:
             raise ExecutionNotFound(execution_id)
         return ExecutionState(state)
 
+    def one(self, execution_id: str) -> StoredExecution:
+        """An execution's row.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        with self._read() as connection:
+            row = connection.execute(sa.select(executions).where(executions.c.id == execution_id)).one_or_none()
+        if row is None:
+            raise ExecutionNotFound(execution_id)
+        return to_stored(row)
+
     def tree(self, execution_id: str) -> list[StoredExecution]:
         """An execution and everything below it: parents first, children by task, attempt and position.
 
@@ -74,6 +89,24 @@ class ExecutionQueries:
         if execution_id not in found:
             raise ExecutionNotFound(execution_id)
         return _in_order(found.pop(execution_id), found.values())
+
+    def ancestors(self, execution_id: str) -> Sequence[ParentLink]:
+        """How an execution came to be: one link for each level above it, from the root down; none for a root."""
+        top = sa.select(*_LINK, sa.literal(0).label("level")).where(executions.c.id == execution_id)
+        up = top.cte("up", recursive=True)
+        up = up.union_all(sa.select(*_LINK, up.c.level + 1).join(up, executions.c.id == up.c.parent_id))
+        statement = sa.select(up).where(up.c.parent_id.is_not(None)).order_by(up.c.level.desc())
+        with self._read() as connection:
+            return [
+                ParentLink(
+                    execution_id=row.parent_id,
+                    number=row.parent_task,
+                    attempt=row.parent_attempt,
+                    round=row.parent_round,
+                    position=row.position,
+                )
+                for row in connection.execute(statement)
+            ]
 
     def list(
         self,

@@ -251,6 +251,7 @@ class NewSuspension:
     attempt: int
     terms: Mapping[str, Json]
     expire_after_s: float | None = None
+    is_timer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

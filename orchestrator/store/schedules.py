@@ -112,8 +112,7 @@ class ScheduleStore:
             values |= {"last_at": seen.next_at, "last_execution_id": execution.id}
         guarded = sa.update(schedules).where(
             *_is(_key(seen)),
-            schedules.c.state == ScheduleState.ACTIVE.value,
-            schedules.c.next_at == seen.next_at,
+            schedules.c.next_at == seen.next_at,  # NULL by now if it is PAUSED
             schedules.c.version_id == seen.version_id,
         )
         with self.database.begin() as connection:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.states import ExecutionState
-from orchestrator.store.commits import mark_below
+from orchestrator.store.commits import BY_KEY, bind, mark_below
 from orchestrator.store.database import Database
-from orchestrator.store.rows import Signal
-from orchestrator.store.tables import executions, signals
+from orchestrator.store.rows import AttemptKey, Signal, StoredExecution
+from orchestrator.store.tables import executions, live_attempts, now, signals
 
 _AT_ONCE: Final = 100  # executions a look
 
@@ -61,10 +61,26 @@ class SignalStore:
                     message=audit.message,
                 )
             )
-            # Also one that is stopping: what holds it may be what the KILL is to end (a restart, a rollback's wait).
+            # Also one that is stopping: it may be going to begin again.
             connection.execute(sa.update(executions).where(executions.c.id == execution_id).values(signal=signal.value))
             mark_below(connection, execution_id, signal)
             return None
+
+    def settle(self, seen: StoredExecution) -> None:
+        """A KILL came to an execution that is being stopped already: that goes on as it was."""
+        changed = sa.update(executions).where(
+            executions.c.id == seen.id, executions.c.revision == seen.revision, executions.c.signal == seen.signal
+        )
+        with self.database.begin() as connection:
+            connection.execute(changed.values(signal=Signal.STOPPING.value))
+
+    def ask_to_stop(self, key: AttemptKey) -> None:
+        """Have the worker that runs an attempt end it."""
+        claimed = sa.update(live_attempts).where(
+            BY_KEY, live_attempts.c.worker.is_not(None), live_attempts.c.stop_at.is_(None)
+        )
+        with self.database.begin() as connection:
+            connection.execute(claimed.values(stop_at=now()), bind(key))
 
     def last(self, execution_id: str) -> Audit | None:
         """Who gave the latest signal to this execution itself."""

@@ -229,6 +229,7 @@ suspensions = sa.Table(
     sa.Column("attempt", sa.Integer, primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),  # PENDING, LIFTED, REJECTED, or CANCELLED with its execution
     sa.Column("terms", sa.Text, nullable=False),  # JSON: message, expiry, reminder, who may resolve it
+    sa.Column("is_timer", sa.Boolean, nullable=False, server_default=sa.false()),  # the clock ends it, and nobody else
     sa.Column("created_at", Instant, nullable=False, server_default=now()),
     sa.Column("expires_at", Instant),
     sa.Column("resolved_at", Instant),
@@ -285,9 +286,7 @@ limit_holders = sa.Table(
     "limit_holders",
     metadata,
     sa.Column("limit_name", sa.String(1024), primary_key=True),
-    sa.Column(
-        "execution_id", sa.ForeignKey("executions.id", deferrable=True, initially="DEFERRED"), primary_key=True
-    ),
+    sa.Column("execution_id", sa.ForeignKey("executions.id", deferrable=True, initially="DEFERRED"), primary_key=True),
     sa.Column("since", Instant, nullable=False, server_default=now()),
     sa.Index(None, "execution_id"),
 )
@@ -296,12 +295,10 @@ limit_waiters = sa.Table(
     "limit_waiters",
     metadata,
     sa.Column("limit_name", sa.String(1024), primary_key=True),
-    sa.Column(
-        "execution_id", sa.ForeignKey("executions.id", deferrable=True, initially="DEFERRED"), primary_key=True
-    ),
+    sa.Column("execution_id", sa.ForeignKey("executions.id", deferrable=True, initially="DEFERRED"), primary_key=True),
     sa.Column("rank", sa.SmallInteger, nullable=False),  # 9 minus the priority: the lowest goes first
     sa.Column("since", Instant, nullable=False),  # the same for all limits of an execution
-    sa.Column("standing", sa.String(10), nullable=False),  # store.limits.Standing: whether it is in line here
+    sa.Column("standing", sa.String(10), nullable=False),  # store.limit_terms.Standing: whether it is in line here
     sa.Column("lost", sa.SmallInteger, nullable=False, server_default="0"),  # turns here, when another limit was full
     sa.Index(None, "standing", "limit_name", "rank", "since", "execution_id"),
     sa.Index(None, "execution_id"),
@@ -319,7 +316,7 @@ limit_starts = sa.Table(
 workers = sa.Table(
     "workers",
     metadata,
-    sa.Column("id", sa.String(256), primary_key=True),  # Celery's node name
+    sa.Column("id", sa.String(256), primary_key=True),  # Celery's node name, a slash, the number of the process
     sa.Column("queues", sa.Text, nullable=False),  # JSON: the queues it consumes
     sa.Column("started_at", Instant, nullable=False, server_default=now()),
     sa.Column("beat_at", Instant, nullable=False, server_default=now()),

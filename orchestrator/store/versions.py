@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from orchestrator.errors import IntegrationNotFound
 from orchestrator.model.integration import IntegrationVersion
-from orchestrator.store import schedules
+from orchestrator.store import limit_terms, schedules
 from orchestrator.store.database import Database
 from orchestrator.store.tables import version_triggers, versions
 
@@ -67,6 +67,7 @@ class VersionStore:
             )
             connection.execute(sa.update(versions).where(versions.c.id == version_id).values(state="ACTIVE"))
             schedules.sync(connection, version.triggers, version_id=version_id, place=place)
+            limit_terms.sync(connection, version.limits, place=place)
         return version_id
 
     def get(self, version_id: str) -> StoredVersion:

@@ -334,6 +334,21 @@ def test_while_a_schedule_is_paused_a_time_that_has_come_is_fired_once_or_not_at
         resume_schedule("flow", NIGHTLY, world.services, place=HERE)
 
 
+def test_of_pausing_and_publishing_at_the_same_time_both_count(world):
+    for number in range(10):
+        world.publish(scheduled(description=f"{number}, old"))
+        new = parse_integration(scheduled(description=f"{number}, new"))
+
+        version_id, _ = at_once(
+            partial(world.services.versions.publish, new, **PLACE),
+            partial(pause_schedule, "flow", NIGHTLY, world.services, place=HERE),
+        )
+
+        schedule = found(world)
+        assert (schedule.state, schedule.next_at, schedule.version_id) == (ScheduleState.PAUSED, None, version_id)
+        resume_schedule("flow", NIGHTLY, world.services, place=HERE)
+
+
 def test_a_look_takes_a_hundred_and_the_next_one_the_rest(world):
     for name in ("a", "b"):
         world.publish(scheduled(name, crons={f"{name} {number}": HOURLY for number in range(60)}))

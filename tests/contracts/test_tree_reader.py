@@ -3,7 +3,8 @@
 import pytest
 
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.service.query import Snapshots, TreeReader
+from orchestrator.service.fold import Snapshots
+from orchestrator.service.query import TreeReader
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
 from tests.contracts.world import World, heavy, light

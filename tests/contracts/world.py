@@ -6,6 +6,7 @@ from orchestrator.engine.canvas import Chord
 from orchestrator.model.definition import parse_integration
 from orchestrator.model.task_types import Child, Done, MailServer, StartChildren, TaskSurroundings, TaskType, TaskTypes
 from orchestrator.model.values import from_python
+from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service.drive import drive
 from orchestrator.service.plans import Plans
 from orchestrator.service.query import TreeReader
@@ -51,6 +52,7 @@ class World:
             store=ExecutionStore(database),
             signals=SignalStore(database),
             suspensions=SuspensionStore(database),
+            guard=ProcessGuard(),
             versions=versions,
             plans=Plans(versions, types),
             types=types,

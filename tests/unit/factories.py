@@ -16,9 +16,11 @@ from orchestrator.model.integration import (
     IntegrationParameter,
     IntegrationVersion,
     NextTask,
+    Rollback,
     TaskConfig,
     TriggerConfig,
 )
+from orchestrator.model.policies import FailurePolicy
 from orchestrator.model.task_types import Done, TaskType, TaskTypes
 from orchestrator.model.values import DataType
 
@@ -66,6 +68,10 @@ def make_parameter(key: str = "x", data_type: DataType = DataType.STRING, **more
 
 def make_catcher(catcher_id: str = "catcher", *, starts: Iterable[Edge] = ()) -> ErrorCatcher:
     return ErrorCatcher(id=catcher_id, number=1, start_tasks=make_edges(starts))
+
+
+def make_rollback(policy: FailurePolicy | None = None) -> Rollback:
+    return Rollback(task="Noop", failure_policy=policy)
 
 
 def make_integration(

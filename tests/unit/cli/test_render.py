@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.render import PlainLog, clean, rows, to_line, to_outcome, to_table, to_tabs, to_tree
-from orchestrator.model.execution import AttemptView, Execution, TaskView
+from orchestrator.model.execution import Execution
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.snapshots import AttemptView, TaskView
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import from_python
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.decide import decide
 from orchestrator.engine.decisions import Decision
-from orchestrator.engine.draft import ERROR_INFO, ERROR_MESSAGE
+from orchestrator.engine.failures import ERROR_INFO, ERROR_MESSAGE
 from orchestrator.engine.events import ChildrenStarted, Event, Failed, RetryDue, Started, Stopped, Succeeded, Suspended
 from orchestrator.engine.plan import TRIGGER, Plan, make_plan
 from orchestrator.engine.progress import Progress, TaskStatus, pack, unpack

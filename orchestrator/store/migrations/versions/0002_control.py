@@ -70,6 +70,7 @@ def _create_tables() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("terms", sa.Text(), nullable=False),
+        sa.Column("is_timer", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("created_at", Instant(), nullable=False, server_default=now()),
         sa.Column("expires_at", Instant()),
         sa.Column("resolved_at", Instant()),

@@ -1,0 +1,95 @@
+"""The upkeep that every worker does beside its tasks: what is due, and what a crash has left.
+
+One thread of the main process, with connections of its own. All workers do it, and any number of them at once: what is
+taken is taken by a commit that only one can win.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from celery import bootsteps
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.service.apply import pursue_marked
+from orchestrator.service.schedules import fire_due_schedules
+from orchestrator.service.services import Services
+from orchestrator.service.timers import fire_due_timers
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 0.5
+LOST_AFTER_S: Final = 1.0
+"""How long billiard waits for the result of a process that is gone. Its 10 s suit results that are nowhere else."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """Something to look after. ``look`` returns in how many seconds it has to look again, or None for as usual."""
+
+    look: Callable[[Services], float | None]
+    every_s: float
+    next_at: float = 0.0  # of the monotonic clock
+
+    def run(self, services: Services) -> None:
+        pause_s = self.every_s
+        try:
+            wanted_s = self.look(services)
+            pause_s = self.every_s if wanted_s is None else min(wanted_s, self.every_s)
+        except OrchestratorError as error:
+            log.warning("not looked after: %s", error, extra={"job": self.look.__name__})
+        except Exception:  # the thread must outlive whatever a database driver raises
+            log.exception("not looked after", extra={"job": self.look.__name__})
+        self.next_at = time.monotonic() + pause_s
+
+
+def _jobs() -> list[_Job]:
+    return [
+        _Job(fire_due_timers, every_s=LOOK_EVERY_S),
+        _Job(_fire_schedules, every_s=1.0),
+        _Job(_end_stops, every_s=5.0),  # whoever stops something ends it, too: this is for what a crash has left
+    ]
+
+
+def _fire_schedules(services: Services) -> float | None:
+    return 0.0 if fire_due_schedules(services) else None
+
+
+def _end_stops(services: Services) -> None:
+    pursue_marked(services)
+
+
+def upkeep_step(services: Services) -> type[bootsteps.StartStopStep]:
+    """The worker's boot step for these services."""
+
+    class Upkeep(bootsteps.StartStopStep):
+        """Starts the thread once the pool is up, so that no connection of it is forked."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, parent: Any, **options: Any) -> None:
+            super().__init__(parent, **options)
+            self._stopped = threading.Event()
+            self._thread = threading.Thread(target=_look, args=(services, self._stopped), name="upkeep", daemon=True)
+
+        def start(self, parent: Any) -> None:
+            parent.pool._pool.lost_worker_timeout = LOST_AFTER_S
+            self._thread.start()
+
+        def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+            self._stopped.set()
+
+    return Upkeep
+
+
+def _look(services: Services, stopped: threading.Event) -> None:
+    jobs = _jobs()
+    while not stopped.wait(max(0.0, min(job.next_at for job in jobs) - time.monotonic())):
+        for job in jobs:
+            if job.next_at <= time.monotonic() and not stopped.is_set():
+                job.run(services)

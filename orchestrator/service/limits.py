@@ -1,0 +1,97 @@
+"""Limits at work: who waits for one is admitted and started when it has room.
+
+After a commit that gave slots back, whoever made it calls ``admit_waiting`` with the limits that ``store.limits.leave``
+has named. Every worker's timer thread calls ``look_at_limits`` as well: for what a crash has left, for limits that an
+operator has changed, and for rates whose time has come. Either may be called by anybody, at any time, as often as it
+likes: an execution is admitted once, and starting it is a commit that only one can win.
+
+    waits --take_turn--> admitted --start--> begun
+                             | nobody started it: a crash
+                             +--look_at_limits--> start
+
+A start may end an execution at once, and that gives its slots back: what is called from within a start is done after
+it, not inside of it, or a thousand such executions would be a thousand calls deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextvars import ContextVar
+from typing import Final, TypeAlias
+
+from orchestrator.engine.limits import limits_for
+from orchestrator.service.services import Services
+from orchestrator.store.limit_rooms import look
+from orchestrator.store.limits import FEW, MANY, Entrant, enter_late, leave, take_turn
+from orchestrator.store.rows import StoredExecution
+
+Start: TypeAlias = Callable[[Sequence[str], Services], object]  # service.apply.start_held, which is above this module
+
+_ahead: Final[ContextVar[set[str] | None]] = ContextVar(
+    "limits to look at after the start that is going on", default=None
+)
+
+
+def admit_waiting(services: Services, names: Collection[str], *, start: Start) -> int:
+    """Admit and start as many of those that wait for these limits as there is room for.
+
+    Returns:
+        How many were admitted; 0 from within a start, which sees to it afterwards.
+    """
+    if (ahead := _ahead.get()) is not None:
+        ahead |= set(names)
+        return 0
+    number = 0
+    todo, look_at = set(names), FEW
+    token = _ahead.set(todo)
+    try:
+        while todo:
+            now, look_at_now = frozenset(todo), look_at
+            todo.clear()
+            with services.store.database.begin() as connection:
+                admission = take_turn(connection, now, look_at=look_at_now)
+            look_at = MANY if admission.again else FEW
+            number += len(admission.admitted)
+            if admission.admitted:
+                start(admission.admitted, services)
+            todo |= admission.again
+    finally:
+        _ahead.reset(token)
+    return number
+
+
+def look_at_limits(services: Services, *, start: Start) -> float | None:
+    """Do what nobody was told to do.
+
+    Returns:
+        In how many seconds a rate lets the next execution start; None if nobody waits for a rate alone.
+    """
+    database = services.store.database
+    with database.read() as connection:
+        seen = look(connection)
+    names = set(seen.open)
+    if seen.over:
+        with database.begin() as connection:
+            names |= leave(connection, *seen.over)
+    if seen.unstarted:
+        start(seen.unstarted, services)
+    admit_waiting(services, names, start=start)
+    return seen.next_in_s
+
+
+def may_begin(stored: StoredExecution, services: Services) -> bool:
+    """Whether an execution whose start was put off may begin now that its time has come; if not, it waits its turn.
+
+    It is LIMITED from here on, if a limit holds for it: its own timer need not come again.
+    """
+    needs = limits_for(
+        services.plans.version(stored.version_id),
+        stored.request,
+        project=stored.project,
+        location=stored.location,
+        executor=stored.executor,
+        is_root=stored.parent is None,
+    )
+    entrant = Entrant(execution_id=stored.id, needs=needs, priority=stored.priority)
+    with services.store.database.begin() as connection:
+        return enter_late(connection, entrant)
