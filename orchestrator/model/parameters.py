@@ -81,6 +81,12 @@ def reference_in(text: str) -> str | None:
     return None if match is None else match["name"] + match["path"]
 
 
+def name_in(written: Value) -> str | None:
+    """The name that a task is given for an output: a reference, or a list of one; None if it is neither."""
+    first = written.data[0] if isinstance(written.data, tuple | list) and written.data else written.data
+    return reference_in(first) if isinstance(first, str) else None
+
+
 def references_in(text: str) -> list[str]:
     """Every reference in a template, in order."""
     return [match["name"] + match["path"] for match in _REFERENCE.finditer(text)]

@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 from orchestrator.errors import InvalidValue, SettingsError
 from orchestrator.model.json_text import Json
-from orchestrator.model.parameters import reference_in, resolve, resolve_text
+from orchestrator.model.parameters import name_in, resolve, resolve_text
 from orchestrator.model.values import Value
 
 MAX_WAIT_S: Final = 100 * 365 * 86_400.0  # 100 years: how long a suspension may wait for an answer
@@ -202,10 +202,7 @@ class TaskContext:
         as well.
         """
         written = self.config.get(key)
-        if written is None:
-            return None
-        first = written.data[0] if isinstance(written.data, tuple) and written.data else written.data
-        return reference_in(first) if isinstance(first, str) else None
+        return None if written is None else name_in(written)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,8 +18,8 @@ Nothing is raised outside the body of the with statement. Python runs signal han
 main thread, so one may come up when the body is through and ``__exit__`` has not begun to clean up, or within
 ``__enter__``; raised there, the exception would leave the watch behind armed. So the handler looks at the frames that
 it interrupted, and below ``__enter__`` or ``__exit__`` it raises nothing. (Between the body and ``__exit__`` the
-interpreter runs no handler.) Both signals come again until their exception was raised. Not only for that: one that
-arrives just before the code goes to sleep in a system call would be seen when the code wakes.
+interpreter runs no handler.) Both signals come again until their exception was raised; not only for that, also because
+one that arrives just before the code goes to sleep in a system call is seen only when the code wakes.
 
 That holds for a with statement of its own; in an ExitStack the end of the body is code of contextlib, which is not
 known here. And before a signal goes back to whom it belonged, what is still on its way is thrown away: the default

@@ -2,18 +2,20 @@
 
 Its death is nobody's failure: the same attempt can be claimed again, and no retry policy counts it. But code that ends
 its process every time must not do so for ever, so an attempt is lost ``MAX_LOSSES`` times at most, and then FAILED with
-the code WORKER_LOST, under whatever policy it has. In an execution that is stopping the death is what was waited for.
+the code WORKER_LOST, under whatever policy it has; one that had its timeout behind it FAILED for that. In an execution that is stopping the death is what was waited for.
 
 Call this only if the process is known to be gone: what it held may run elsewhere from here on.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from orchestrator.engine.events import Failed, Returned, Stopped
 from orchestrator.model.history import EntryKind, ErrorInfo
 from orchestrator.service.apply import Standing, Step, apply
+from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
 from orchestrator.service.start import live_message
 from orchestrator.store.rows import LiveAttempt
@@ -57,7 +59,15 @@ def _next_step(standing: Standing, services: Services, worker: str, reason: str)
     if standing.progress.stopping is not None and not is_rollback:
         stopped = Stopped(number=number, attempt=attempt, was_running=True)
         return _step(lost, EntryKind.STOPPED, stopped, error)
-    if lost.losses + 1 >= MAX_LOSSES:
+    timeout_ms = standing.plan.tasks[number].config.timeout_ms
+    is_late = (
+        timeout_ms is not None
+        and lost.started_at is not None
+        and (standing.now - lost.started_at >= timedelta(milliseconds=timeout_ms))
+    )
+    if is_late and timeout_ms is not None:  # its guard has ended the process, because nothing else did
+        error = timeout_error(timeout_ms / 1000)
+    if is_late or lost.losses + 1 >= MAX_LOSSES:
         failed = Failed(number=number, attempt=attempt, error=error, jitter=services.jitter())
         return _step(lost, EntryKind.ROLLBACK_FAILED if is_rollback else EntryKind.FAILED, failed, error)
     return _step(lost, EntryKind.RETURNED, Returned(number=number, attempt=attempt), error)
