@@ -20,7 +20,7 @@ from typing import Final
 
 from orchestrator.errors import InvalidValue, TaskError
 from orchestrator.model.json_text import Json, parse_json_text
-from orchestrator.model.parameters import references_in
+from orchestrator.model.parameters import name_in, references_in
 from orchestrator.model.task_types import MAX_WAIT_S, TASK_TYPES, Notice, Suspend, TaskContext, TaskType
 from orchestrator.model.values import Value, text_of
 from tasks.mail import encodable, is_address, send
@@ -38,8 +38,8 @@ def run(context: TaskContext) -> Suspend:
         notifications = _document(context.value("notifications"), "notifications")
         return Suspend(
             message=context.text("customMessage"),
-            result_name=context.output_name("isApproved"),
-            payload_name=context.output_name("suspensionResult"),
+            result_name=_name(context.config, "isApproved"),
+            payload_name=_name(context.config, "suspensionResult"),
             who_may_resolve=_addresses(notifications),
             remind_after_s=_seconds(expiration, "remindAfterMs"),
             expire_after_s=_seconds(expiration, "expireAfterMs"),
@@ -50,15 +50,28 @@ def run(context: TaskContext) -> Suspend:
 
 
 def check(config: Mapping[str, Value]) -> Iterable[str]:
-    """Times must be whole milliseconds, and both settings JSON objects; references are left to the run."""
+    """Names are references, times whole milliseconds, both settings JSON objects; the rest is left to the run."""
     written = {key: value for key, value in config.items() if not references_in(text_of(value))}
     try:
+        _name(config, "isApproved")
+        _name(config, "suspensionResult")
         expiration = _document(written.get("suspensionExpiration"), "suspensionExpiration")
         _seconds(expiration, "remindAfterMs")
         _seconds(expiration, "expireAfterMs")
         _addresses(_document(written.get("notifications"), "notifications"))
     except InvalidValue as error:
         yield str(error)
+
+
+def _name(config: Mapping[str, Value], key: str) -> str | None:
+    """The parameter that an answer goes to. One that cannot be read must not turn a question into a wait."""
+    written = config.get(key)
+    if written is None or written.data in ("", (), []):
+        return None
+    name = name_in(written)
+    if name is None:
+        raise InvalidValue(key, text_of(written)[:60], "a reference such as $approved$, or a list of one")
+    return name
 
 
 def _document(value: Value | None, place: str) -> dict[str, Json]:
@@ -96,11 +109,11 @@ def _addresses(notifications: Mapping[str, Json]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(address for entry in entries for address in _addresses_of(entry)))
 
 
-def _addresses_of(entry: Json) -> Iterator[str]:
+def _addresses_of(entry: Json | Mapping[str, Json]) -> Iterator[str]:
     """Those of one notification: an address, several with commas between, or a list of either."""
-    named = entry.get("emailAddress", ()) if isinstance(entry, dict) else entry
-    named = named.get("email") if isinstance(named, dict) else named
-    for text in named if isinstance(named, list | tuple) else [named]:
+    named = entry.get("emailAddress", []) if isinstance(entry, Mapping) else entry
+    named = named.get("email") if isinstance(named, Mapping) else named
+    for text in named if isinstance(named, list) else [named]:
         if not isinstance(text, str | None):
             raise InvalidValue("notifications", repr(text)[:60], "an e-mail address")
         found = [part.strip() for part in (text or "").split(",")]

@@ -104,10 +104,16 @@ def _execute(
     timeout_s: float | None,
     as_json: bool,
 ) -> Execution:
-    """Start it, show it until it rests, and print the result at once: workers take a while to stop."""
     from orchestrator.store.rows import Method
 
     execution_id = orchestrator.submit(version, given, trigger=trigger, executor=executor, method=Method.POST)
+    return show_to_the_end(execution_id, orchestrator, timeout_s=timeout_s, as_json=as_json)
+
+
+def show_to_the_end(
+    execution_id: str, orchestrator: Orchestrator, *, timeout_s: float | None, as_json: bool
+) -> Execution:
+    """Show an execution until it rests, and print the result at once: workers take a while to stop."""
     try:
         execution = follow(orchestrator.watch(execution_id, timeout_s=timeout_s), make_console(stderr=as_json))
     except KeyboardInterrupt:

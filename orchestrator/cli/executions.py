@@ -26,7 +26,7 @@ def get(
     from orchestrator.client import Orchestrator
 
     settings = read_settings(home)
-    if _is_unused(settings):
+    if is_unused(settings):
         raise ExecutionNotFound(execution_id)
     with Orchestrator(settings, say=say) as orchestrator:
         execution = orchestrator.get(execution_id)
@@ -51,7 +51,7 @@ def list_executions(
     from orchestrator.client import Orchestrator
 
     settings, found = read_settings(home), []
-    if not _is_unused(settings):
+    if not is_unused(settings):
         with Orchestrator(settings, say=say) as orchestrator:
             found = orchestrator.list(integration=integration, state=state, with_children=children, limit=limit)
     if as_json:
@@ -62,6 +62,6 @@ def list_executions(
         say("there is no such execution" if integration or state else f"nothing was executed in {settings.home} yet")
 
 
-def _is_unused(settings: Settings) -> bool:
+def is_unused(settings: Settings) -> bool:
     """Whether the home has no database yet. To look into it would make one, in a folder that may be the wrong one."""
     return settings.database_url is None and not (settings.home / "orchestrator.db").exists()

@@ -96,10 +96,16 @@ def _execution_row(execution: Execution, path: tuple[str, ...], label: str, *, n
         level=len(path) + 1 if path else 0,
         label=label,
         state=execution.state.value,
-        facts=", ".join(filter(None, [_seconds(seconds), "" if path else execution.id])),
+        facts=", ".join(filter(None, [_seconds(seconds), *([] if path else _names(execution))])),
         mark=execution.state if is_news else None,
         error=clean(execution.error.message) if path and execution.error else "",
     )
+
+
+def _names(execution: Execution) -> Iterator[str]:
+    yield execution.id
+    if execution.replay_of:
+        yield f"replay of {execution.replay_of}"
 
 
 def _below(
@@ -140,6 +146,7 @@ def _task_row(task: TaskView, path: tuple[str, ...], *, now: datetime | None) ->
     if seconds is None and last is not None and last.started_at and last.ended_at is None and now:
         seconds = (now - last.started_at).total_seconds()
     facts = [f"attempt {last.attempt}", *filter(None, [_seconds(seconds)])] if last else []
+    facts += ["reused"] if task.is_reused else []
     is_news = task.state is not TaskState.PENDING_EXECUTION
     return Row(
         path=path,
@@ -269,7 +276,7 @@ def _columns(execution: Execution) -> list[str]:
 def to_outcome(execution: Execution) -> Iterator[str]:
     """How it ended: the response parameters, then what failed or what is waited for."""
     for key, data in execution.outputs.items():
-        yield f"{clean(key)} = {_shown(data)}"
+        yield f"{clean(key)} = {shown(data)}"
     match execution.state:
         case ExecutionState.FAILED:
             yield from failure(execution)
@@ -319,6 +326,7 @@ def _seconds(seconds: float | None) -> str:
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _shown(data: Json) -> str:
+def shown(data: Json) -> str:
+    """Data as short JSON."""
     text = clean(json.dumps(data, ensure_ascii=False))
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}... ({len(text):,} characters; --json has them all)"

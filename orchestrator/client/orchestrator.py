@@ -22,11 +22,14 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from orchestrator.client.schedules import Schedules
+from orchestrator.client.suspensions import Suspensions
 from orchestrator.engine.inputs import bind_inputs
+from orchestrator.engine.replay import ReplayMode
 from orchestrator.engine.validate import check_integration
 from orchestrator.errors import UnreadableDefinition, WaitTimeout, WorkerEnded
 from orchestrator.model.definition import parse_integration, read_definition
 from orchestrator.model.execution import Execution
+from orchestrator.model.explanation import Explanation
 from orchestrator.model.history import Entry
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.snapshots import Snapshot, SnapshotDifference
@@ -34,13 +37,16 @@ from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
 from orchestrator.runtime.app import Runtime, bootstrap, load_task_types
 from orchestrator.runtime.embedded import EmbeddedServices
 from orchestrator.service.control import kill
+from orchestrator.service.explain import explain
 from orchestrator.service.fold import Snapshots
 from orchestrator.service.query import TreeReader
+from orchestrator.service.replay import ReplayVersion, ReplayWish, executors_for, replay, version_for
+from orchestrator.service.replay_preview import ReplayPreview, preview
 from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots
 from orchestrator.service.submit import Place, Wishes, check_wishes, executors_of, publish, submit, to_values
 from orchestrator.settings import Settings
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
+from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method, SuspensionState
 from orchestrator.store.signals import Audit
 
 log = logging.getLogger(__name__)
@@ -49,7 +55,7 @@ Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
 
 _POLL_S: Final = (0.005, 0.25)  # the first pause between two looks at the database, and the longest
 _IDLE_GRACE_S: Final = 0.05  # Celery takes 2 s and more to end a worker that has nothing to do
-RESTING_STATES: Final = FINAL_EXECUTION_STATES | {ExecutionState.SUSPENDED}
+_NOTICES_S: Final = 5.0  # embedded workers give notices within a second, unless they cannot
 
 
 class Orchestrator:
@@ -74,6 +80,7 @@ class Orchestrator:
         self._embedded: EmbeddedServices | None = None
         self._runtime: Runtime | None = None
         self._published_executors: set[str] = set()  # of what was published here: sub-executions may need them
+        self._asked: set[str] = set()  # executions that came to rest here because it is somebody's turn
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -85,7 +92,9 @@ class Orchestrator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._embedded is not None:
-            if self._is_idle():
+            if kind is None and self._gives_notices():
+                pass  # a mail may be on its way: the workers end by themselves
+            elif self._is_idle():
                 self._embedded.grace_s = _IDLE_GRACE_S
             self._embedded.__exit__(kind, error, trace)
             self._embedded = None
@@ -98,6 +107,15 @@ class Orchestrator:
     def _is_idle(self) -> bool:
         """Whether no worker holds anything, so that there is nothing to wait for."""
         return self._runtime is not None and not self._runtime.services.store.has_claims()
+
+    def _gives_notices(self) -> bool:
+        """Leave embedded workers the time to take over what they are to tell; whether there was anything to tell."""
+        store, deadline = self._open().services.suspensions, time.monotonic() + _NOTICES_S
+        found = [each for execution_id in self._asked for each in store.of_execution(execution_id)]
+        is_needed = any(each.who_may_resolve and each.state is SuspensionState.PENDING for each in found)
+        while is_needed and store.owes_notices(self._asked) and time.monotonic() < deadline:
+            time.sleep(_POLL_S[0])
+        return is_needed
 
     def _open(self) -> Runtime:
         """Connect to the database, bringing an embedded one up to date."""
@@ -289,6 +307,13 @@ class Orchestrator:
         """The schedules of published integrations."""
         return Schedules(lambda: self._open().services, place=self.place)
 
+    @property
+    def suspensions(self) -> Suspensions:
+        """What waits for an answer."""
+        return Suspensions(
+            lambda: self._open().services, running=lambda executors: self._running(executors).services, user=user
+        )
+
     # -- steering --------------------------------------------------------------------------------------------------
 
     def kill(
@@ -313,10 +338,83 @@ class Orchestrator:
         kill(execution_id, runtime.services, audit=Audit(actor=actor or user(), message=message), rolls_back=rolls_back)
         return self.get(execution_id)
 
+    def replay(
+        self,
+        execution_id: str,
+        *,
+        mode: ReplayMode = ReplayMode.FROM_BEGINNING,
+        parameters: Mapping[str, object] | None = None,
+        only: bool = False,
+        version: ReplayVersion = ReplayVersion.PINNED,
+        reason: str = "",
+        actor: str | None = None,
+    ) -> str:
+        """Start a new execution that repeats one that is over, and come back at once.
+
+        Args:
+            execution_id: of which execution; a sub-execution's replay is a root of its own.
+            mode: everything again; or, with POINT_OF_FAILURE, only what failed or was not reached, and what follows.
+            parameters: in place of those of the original request, by name, and of what reused tasks put out.
+            only: leave the original request out.
+            version: of the integration: the one that the original ran, or the published one.
+            reason: why; kept.
+            actor: who wants it; default: this operating system's user.
+
+        Returns:
+            The id of the new execution.
+
+        Raises:
+            NotOver: the execution goes on; nothing was stored, here and below.
+            NoFailurePoint: it is to go on where it failed, and nothing did.
+            ExecutionNotFound, IntegrationNotFound: there is no such execution, or no published version.
+            InputError: the parameters do not fit, or the version lacks the trigger.
+        """
+        wish = ReplayWish(
+            execution_id=execution_id,
+            mode=mode,
+            parameters=parameters or {},
+            only=only,
+            version=version,
+            reason=reason,
+            actor=actor or user(),
+        )
+        executors = executors_for(wish, self._open().services)  # refuses whatever cannot be, before anything is started
+        return replay(wish, self._running(tuple(executors)).services)
+
+    def preview_replay(
+        self,
+        execution_id: str,
+        *,
+        mode: ReplayMode = ReplayMode.FROM_BEGINNING,
+        parameters: Mapping[str, object] | None = None,
+        only: bool = False,
+        version: ReplayVersion = ReplayVersion.PINNED,
+    ) -> ReplayPreview:
+        """What ``replay`` would do: which tasks run again, which are reused, what differs. Nothing is stored.
+
+        Raises:
+            StateError, StoreError, InputError: as ``replay``.
+        """
+        wish = ReplayWish(execution_id=execution_id, mode=mode, parameters=parameters or {}, only=only, version=version)
+        return preview(wish, self._open().services)
+
+    def version_of(self, execution_id: str, *, version: ReplayVersion = ReplayVersion.PINNED) -> IntegrationVersion:
+        """The version that an execution runs or ran; or the one of its integration that is published now.
+
+        Raises:
+            ExecutionNotFound, IntegrationNotFound: there is none.
+        """
+        return version_for(execution_id, self._open().services, version=version)
+
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def get(
-        self, execution_id: str, *, snapshots: Snapshots = Snapshots.LAST, with_parameters: bool = True
+        self,
+        execution_id: str,
+        *,
+        snapshots: Snapshots = Snapshots.LAST,
+        with_parameters: bool = True,
+        with_children: bool = True,
     ) -> Execution:
         """An execution as it is now, with everything below it.
 
@@ -324,11 +422,13 @@ class Orchestrator:
             execution_id: of which execution.
             snapshots: which of them to build.
             with_parameters: False leaves the parameters out of snapshots.
+            with_children: False leaves out what is below it.
 
         Raises:
             ExecutionNotFound: there is none.
         """
-        return self._reader(snapshots, with_parameters=with_parameters).read(execution_id)
+        reader = self._reader(snapshots, with_parameters=with_parameters)
+        return reader.read(execution_id) if with_children else reader.read_alone(execution_id)
 
     def snapshots(
         self, execution_id: str, *, task: int | None = None, attempt: int | None = None, with_parameters: bool = True
@@ -345,10 +445,8 @@ class Orchestrator:
             ExecutionNotFound: there is none.
             TaskNotFound: it has no such task.
         """
-        plans = self._open().services.plans
-        return read_snapshots(
-            execution_id, self._queries(), plans, task=task, attempt=attempt, with_parameters=with_parameters
-        )
+        services = self._open().services
+        return read_snapshots(execution_id, services, task=task, attempt=attempt, with_parameters=with_parameters)
 
     def difference(self, execution_id: str, one: Checkpoint, other: Checkpoint) -> SnapshotDifference:
         """What is otherwise in the snapshot ``other`` than in ``one``: parameters, task states, edges decided.
@@ -362,7 +460,7 @@ class Orchestrator:
             ExecutionNotFound: there is none.
             SnapshotNotFound: it has no such snapshot.
         """
-        return read_difference(execution_id, one, other, self._queries(), self._open().services.plans)
+        return read_difference(execution_id, one, other, self._open().services)
 
     def history(self, execution_id: str, *, task: int | None = None) -> tuple[Entry, ...]:
         """What happened to an execution, entry by entry; with a task, what happened to that and to the whole.
@@ -371,7 +469,16 @@ class Orchestrator:
             ExecutionNotFound: there is none.
             TaskNotFound: it has no such task.
         """
-        return read_history(execution_id, self._queries(), self._open().services.plans, task=task)
+        return read_history(execution_id, self._open().services, task=task)
+
+    def explain(self, execution_id: str, task: int | None = None) -> tuple[Explanation, ...]:
+        """Why an execution stands as it does: first the whole, then each task; or one task alone.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            TaskNotFound: it has no such task.
+        """
+        return explain(execution_id, self._open().services, task=task)
 
     def list(
         self,
@@ -394,7 +501,7 @@ class Orchestrator:
         return [reader.shallow(row) for row in rows]
 
     def wait(self, execution_id: str, *, timeout_s: float | None = None) -> Execution:
-        """Wait until an execution is final, or SUSPENDED: then it is somebody else's turn.
+        """Wait until an execution is final, or SUSPENDED and somebody else's turn: for timers it goes on waiting.
 
         Raises:
             WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
@@ -403,7 +510,7 @@ class Orchestrator:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         queries, pause_s = self._queries(), _POLL_S[0]
-        while (state := queries.state(execution_id)) not in RESTING_STATES:
+        while not self._is_at_rest(execution_id, state := queries.state(execution_id)):
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(execution_id, timeout_s or 0.0, state)
             self._check_workers()
@@ -414,7 +521,7 @@ class Orchestrator:
     def watch(
         self, execution_id: str, *, interval_s: float = 0.1, timeout_s: float | None = None
     ) -> Iterator[Execution]:
-        """The execution again and again, whenever it has changed, until it is final or SUSPENDED.
+        """The execution again and again, whenever it has changed, until it rests as for ``wait``.
 
         A big tree is read less often than every ``interval_s`` seconds: reading takes at most a quarter of the time.
 
@@ -431,13 +538,22 @@ class Orchestrator:
             pause_s = max(interval_s, 3 * (time.monotonic() - began))
             if execution != seen:
                 yield execution
-            if execution.state in RESTING_STATES:
+            if self._is_at_rest(execution_id, execution.state):
                 return
             seen, now = execution, time.monotonic()
             if deadline is not None and now >= deadline:
                 raise WaitTimeout(execution_id, timeout_s or 0.0, execution.state)
             self._check_workers()
             time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
+
+    def _is_at_rest(self, execution_id: str, state: ExecutionState) -> bool:
+        """Whether nothing happens to it by itself: it is over, or it is somebody's turn. A timer ends by itself."""
+        if state is not ExecutionState.SUSPENDED:
+            return state in FINAL_EXECUTION_STATES
+        is_asked = self._open().services.suspensions.awaits_answer(execution_id)
+        if is_asked:
+            self._asked.add(execution_id)
+        return is_asked
 
     def _check_workers(self) -> None:
         if self._embedded is not None and (ended := self._embedded.ended_workers()):

@@ -8,7 +8,6 @@ from orchestrator.engine.graph import Graph, reachable
 from orchestrator.engine.plan import default_start_tasks
 from orchestrator.engine.schemas import schema_problem, schema_violation
 from orchestrator.model.integration import IntegrationParameter, IntegrationVersion, TriggerConfig
-from orchestrator.model.policies import RetryStrategy
 
 
 def find_doubts(version: IntegrationVersion, graph: Graph) -> Iterator[str]:
@@ -33,23 +32,9 @@ def _idle_policies(version: IntegrationVersion) -> Iterator[str]:
 
 def _without_effect(version: IntegrationVersion) -> Iterator[str]:
     """What is read and kept, and changes nothing about a run so far."""
-    for task in version.tasks:
-        for key, is_there in (
-            ("errorCatcherId", task.error_catcher_id),
-            ("timeoutMs", task.timeout_ms),
-            ("rollback", task.rollback),
-        ):
-            if is_there:
-                yield f"{task.place}, {key}: kept, and without effect in this version"
-        for key, policy in task.policies():
-            if policy.strategy is RetryStrategy.RESTART_INTEGRATION_WITH_BACKOFF:
-                yield f"{task.place}, {key}: {policy.strategy} acts like NONE in this version: nothing is restarted"
     for parameter in version.parameters:
         if parameter.masked:
             yield f"parameter {parameter.key!r}, masked: without effect in this version, its values are shown"
-    for trigger in version.triggers:
-        if trigger.error_catcher_id:
-            yield f"trigger {trigger.id!r}, errorCatcherId: kept, and without effect in this version"
 
 
 def _undeclared_variables(version: IntegrationVersion) -> Iterator[str]:

@@ -33,7 +33,7 @@ def fail(draft: Draft, event: Failed) -> None:
     number, error = event.number, _counted(event.error, event.number)
     _tell_of(draft, error)
     is_sync = draft.is_sync and not draft.is_resumed
-    policy = counting_policy(_policies(draft.plan.tasks[number].config, is_sync=is_sync), draft.parameters)
+    policy = counting_policy(policies_of(draft.plan.tasks[number].config, is_sync=is_sync), draft.parameters)
     draft.begin(number)
     match policy.strategy:
         case RetryStrategy.IGNORE:
@@ -82,7 +82,7 @@ def _counted(error: ErrorInfo, number: int) -> ErrorInfo:
     return replace(error, task_number=number, traceback="")
 
 
-def _policies(config: TaskConfig, *, is_sync: bool) -> list[FailurePolicy | None]:
+def policies_of(config: TaskConfig, *, is_sync: bool) -> list[FailurePolicy | None]:
     """In the order in which they are asked: conditional policies, their default, the policy of the mode."""
     of_mode = config.sync_failure_policy if is_sync else config.failure_policy
     conditional = config.conditional_failure_policies

@@ -27,6 +27,7 @@ from orchestrator.model.task_types import TaskType, TaskTypes
 from orchestrator.model.values import DataType, Value, coerce
 
 WHILE_LOOP: Final = "SubWorkflowWhileLoopV2Task"
+MAX_TIMEOUT_MS: Final = 366 * 86_400_000  # longer than anything should run; and no overflow of a date
 _LONGEST_PATH: Final = 12  # of a cycle, in a message
 
 
@@ -136,8 +137,9 @@ def _executors_and_timeouts(version: IntegrationVersion) -> Iterator[str]:
                 f"{task.place}, executorId: found {task.executor_id[:60]!r}, expected 1 to 128 letters, digits, "
                 "'_', '.' and '-'"
             )
-        if task.timeout_ms is not None and task.timeout_ms <= 0:
-            yield f"{task.place}, timeoutMs: found {task.timeout_ms}, expected milliseconds, 1 or more"
+        for key, found in (("timeoutMs", task.timeout_ms), ("queueTimeoutMs", task.queue_timeout_ms)):
+            if found is not None and not 0 < found <= MAX_TIMEOUT_MS:
+                yield f"{task.place}, {key}: found {found}, expected milliseconds, 1 to {MAX_TIMEOUT_MS} (a year)"
 
 
 # -- edges and conditions ------------------------------------------------------------------------------------------

@@ -47,6 +47,10 @@ class Execution:
     children: tuple[Execution, ...] = ()
     parent_id: str | None = None
     parent_task: int | None = None
+    replay_of: str | None = None
+    replay_mode: str = ""
+    replay_reason: str = ""
+    replays: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,9 +82,19 @@ class Execution:
             "requestParameters": dict(to_parameters(self.request)),
             "responseParameters": dict(to_parameters(self.response)) | self._error_parameter(),
         }
+        if self.replay_of or self.replays:
+            document["replayInfo"] = self._replay_info()
         if self.children:
             document["directSubExecutions"] = [child.to_document() for child in self.children]
         return document
+
+    def _replay_info(self) -> dict[str, Json]:
+        """Both directions: what this one repeats, and what repeats this one."""
+        of_original: dict[str, Json] = {}
+        if self.replay_of:
+            of_original = {"originalExecutionInfoId": self.replay_of, "replayMode": self.replay_mode}
+            of_original |= {"replayReason": self.replay_reason} if self.replay_reason else {}
+        return of_original | ({"replayedExecutionInfoIds": list(self.replays)} if self.replays else {})
 
     def _details(self) -> dict[str, Json]:
         return {

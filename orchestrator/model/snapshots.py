@@ -54,13 +54,14 @@ class AttemptView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskView:
-    """One task of an execution."""
+    """One task of an execution. ``is_reused``: a replay took it over, and it was not tried in this execution."""
 
     number: int
     type: str
     name: str
     state: TaskState = TaskState.PENDING_EXECUTION
     attempts: tuple[AttemptView, ...] = ()
+    is_reused: bool = False
 
     @property
     def duration_s(self) -> float | None:
@@ -72,12 +73,13 @@ class TaskView:
         return (max(ends) - min(starts)).total_seconds()
 
     def to_document(self) -> dict[str, Json]:
-        """TaskExecutionDetails."""
-        return {
+        """TaskExecutionDetails; ``isReused`` is ours."""
+        document: dict[str, Json] = {
             "taskNumber": str(self.number),
             "taskExecutionState": self.state.value,
             "taskAttemptStats": [attempt.to_document() for attempt in self.attempts],
         }
+        return document | {"isReused": True} if self.is_reused else document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

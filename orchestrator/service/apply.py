@@ -18,7 +18,7 @@ from functools import partial
 from orchestrator.engine.canvas import Message
 from orchestrator.engine.decide import decide
 from orchestrator.engine.decisions import Decision
-from orchestrator.engine.events import Event, Killed, Started, Stopped
+from orchestrator.engine.events import Answer, Event, Killed, Started, Stopped
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import Progress, pack, unpack
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
@@ -119,9 +119,9 @@ def apply(
         step = kill or next_step(standing)
         if step is None:
             return None
-        decision = decide(
-            standing.plan, standing.progress, step.event, parameters=standing.parameters, is_sync=standing.is_sync
-        )
+        is_sync = standing.is_sync and not isinstance(step.event, Answer)  # its own edges see that already
+        seen = with_system_variables(standing.parameters, is_sync=is_sync)
+        decision = decide(standing.plan, standing.progress, step.event, parameters=seen, is_sync=is_sync)
         if decision.is_late and kill is None:
             return None
         if decision.is_late:  # it is being stopped already, and what stopped it first counts

@@ -112,8 +112,10 @@ class Fold:
             self._begin_again()
         if entry.kind in (EntryKind.STARTED, EntryKind.RESTARTED):
             self.run_began_at = entry.ended_at
+        is_taken_over = entry.kind is EntryKind.REPLAYED
         for number, state in entry.states.items():
-            self.tasks[number] = replace(self.tasks[number], state=state)
+            is_reused = is_taken_over and state is not TaskState.SKIPPED
+            self.tasks[number] = replace(self.tasks[number], state=state, is_reused=is_reused)
         if entry.parameters:
             self.parameters = {**self.parameters, **entry.parameters}
         self.edges.update(_between_tasks(entry.edges))

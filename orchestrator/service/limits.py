@@ -1,9 +1,9 @@
 """Limits at work: who waits for one is admitted and started when it has room.
 
-After a commit that gave slots back, whoever made it calls ``admit_waiting`` with the limits that ``store.limits.leave``
-has named. Every worker's timer thread calls ``look_at_limits`` as well: for what a crash has left, for limits that an
-operator has changed, and for rates whose time has come. Either may be called by anybody, at any time, as often as it
-likes: an execution is admitted once, and starting it is a commit that only one can win.
+After a commit that ended an execution, whoever made it calls ``admit_after``, or ``admit_waiting`` with the limits that
+``store.limits.leave`` has named. Every worker's timer thread calls ``look_at_limits`` as well: for what a crash has
+left, for limits that an operator has changed, and for rates whose time has come. All of them may be called by anybody,
+at any time and as often as one likes: an execution is admitted once, and starting it is a commit that only one can win.
 
     waits --take_turn--> admitted --start--> begun
                              | nobody started it: a crash
@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from orchestrator.engine.limits import limits_for
 from orchestrator.service.services import Services
 from orchestrator.store.limit_rooms import look
-from orchestrator.store.limits import FEW, MANY, Entrant, enter_late, leave, take_turn
+from orchestrator.store.limits import FEW, Entrant, enter_late, leave, take_turn
 from orchestrator.store.rows import StoredExecution
 
 Start: TypeAlias = Callable[[Sequence[str], Services], object]  # service.apply.start_held, which is above this module
@@ -41,16 +41,15 @@ def admit_waiting(services: Services, names: Collection[str], *, start: Start) -
     if (ahead := _ahead.get()) is not None:
         ahead |= set(names)
         return 0
-    number = 0
-    todo, look_at = set(names), FEW
+    number, look_at = 0, FEW
+    todo = set(names)
     token = _ahead.set(todo)
     try:
         while todo:
-            now, look_at_now = frozenset(todo), look_at
-            todo.clear()
             with services.store.database.begin() as connection:
-                admission = take_turn(connection, now, look_at=look_at_now)
-            look_at = MANY if admission.again else FEW
+                admission = take_turn(connection, todo, look_at=look_at)
+            todo.clear()
+            look_at = admission.look_at
             number += len(admission.admitted)
             if admission.admitted:
                 start(admission.admitted, services)
@@ -58,6 +57,12 @@ def admit_waiting(services: Services, names: Collection[str], *, start: Start) -
     finally:
         _ahead.reset(token)
     return number
+
+
+def admit_after(ended: StoredExecution, services: Services, *, start: Start) -> None:
+    """Let others have the slots of an execution whose end was just committed."""
+    if ended.is_limited:
+        admit_waiting(services, needs_of(ended, services), start=start)
 
 
 def look_at_limits(services: Services, *, start: Start) -> float | None:
@@ -84,7 +89,14 @@ def may_begin(stored: StoredExecution, services: Services) -> bool:
 
     It is LIMITED from here on, if a limit holds for it: its own timer need not come again.
     """
-    needs = limits_for(
+    entrant = Entrant(execution_id=stored.id, needs=needs_of(stored, services), priority=stored.priority)
+    with services.store.database.begin() as connection:
+        return enter_late(connection, entrant)
+
+
+def needs_of(stored: StoredExecution, services: Services) -> tuple[str, ...]:
+    """The limits that may hold for an execution: the same ones as when it was created."""
+    return limits_for(
         services.plans.version(stored.version_id),
         stored.request,
         project=stored.project,
@@ -92,6 +104,3 @@ def may_begin(stored: StoredExecution, services: Services) -> bool:
         executor=stored.executor,
         is_root=stored.parent is None,
     )
-    entrant = Entrant(execution_id=stored.id, needs=needs, priority=stored.priority)
-    with services.store.database.begin() as connection:
-        return enter_late(connection, entrant)

@@ -1,8 +1,9 @@
 """Lost attempts: what a worker process held when it died.
 
 Its death is nobody's failure: the same attempt can be claimed again, and no retry policy counts it. But code that ends
-its process every time must not do so for ever, so an attempt is lost ``MAX_LOSSES`` times at most, and then FAILED with
-the code WORKER_LOST, under whatever policy it has; one that had its timeout behind it FAILED for that. In an execution that is stopping the death is what was waited for.
+its process every time must not do so for ever: an attempt is lost ``MAX_LOSSES`` times at most, and then FAILED with the
+code WORKER_LOST, under whatever policy it has. One that had its timeout behind it FAILED for that: its guard has ended
+the process, because nothing else did. In an execution that is stopping the death is what was waited for.
 
 Call this only if the process is known to be gone: what it held may run elsewhere from here on.
 """
@@ -65,7 +66,7 @@ def _next_step(standing: Standing, services: Services, worker: str, reason: str)
         and lost.started_at is not None
         and (standing.now - lost.started_at >= timedelta(milliseconds=timeout_ms))
     )
-    if is_late and timeout_ms is not None:  # its guard has ended the process, because nothing else did
+    if is_late and timeout_ms is not None:
         error = timeout_error(timeout_ms / 1000)
     if is_late or lost.losses + 1 >= MAX_LOSSES:
         failed = Failed(number=number, attempt=attempt, error=error, jitter=services.jitter())

@@ -4,8 +4,8 @@
                                                                             type's ``notify``, mail for instance
 
 So neither the commit that suspends nor the thread that looks at timers waits for a mail server. Whoever deletes the
-timer tells, so nobody is told twice; if a worker dies over it, or it fails, nobody is told, and the suspension waits all
-the same. A message that got lost is published again.
+timer tells, so nobody is told twice. If a worker dies over it, or it fails, nobody is told, and the suspension waits
+all the same. A message that got lost is published again.
 """
 
 from __future__ import annotations

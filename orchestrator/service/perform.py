@@ -85,8 +85,9 @@ class Performer:
         started_at = self._clock()
         try:
             step = self._run_code(number, attempt, round, parameters, is_rollback=is_rollback)
-            if is_rollback and isinstance(step, Suspend):
-                raise TaskError("a rollback cannot wait for an answer", "FAILED_PRECONDITION")
+            if is_rollback and not isinstance(step, Done):
+                what = "wait for an answer" if isinstance(step, Suspend) else "start sub-executions"
+                raise TaskError(f"a rollback cannot {what}", "FAILED_PRECONDITION")
             result = self._to_result(step, number, attempt, round, suspends=not is_rollback)
         except AttemptEnded as ended:
             result = self._ended(ended, number, attempt)

@@ -16,7 +16,7 @@ from orchestrator.model.states import TaskState
 from orchestrator.service.fold import Fold, Snapshots, begin_fold
 from orchestrator.service.plans import Plans
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import LiveAttempt, ParentLink, StoredExecution
+from orchestrator.store.rows import LiveAttempt, ParentLink, Phase, StoredExecution
 
 
 class TreeReader:
@@ -44,7 +44,21 @@ class TreeReader:
             tree = queries.tree(execution_id)
             self._catch_up(tree, queries)
             live = queries.live([each.id for each in tree if not each.state.is_final])
-        return self._assemble(tree, live)
+            replays = queries.replays_of(execution_id)
+        return replace(self._assemble(tree, live), replays=replays)
+
+    def read_alone(self, execution_id: str) -> Execution:
+        """Likewise, without what is below it.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        with self._queries.at_one_moment() as queries:
+            stored = queries.one(execution_id)
+            self._catch_up([stored], queries)
+            live = queries.live([] if stored.state.is_final else [stored.id])
+            replays = queries.replays_of(execution_id)
+        return replace(self._execution(stored, live.get(stored.id, {}), ()), replays=replays)
 
     def shallow(self, stored: StoredExecution) -> Execution:
         """A row that was read already, without what is below it."""
@@ -106,17 +120,20 @@ class TreeReader:
             error=stored.error,
             snapshot_number=self._plans.snapshot_number(stored.version_id),
             attempts=fold.runs(stored),
-            tasks=tuple(_with_live(task, live.get(task.number)) for task in fold.tasks.values()),
+            tasks=tuple(with_live(task, live.get(task.number)) for task in fold.tasks.values()),
             snapshots=fold.taken(),
             children=children,
             parent_id=None if stored.parent is None else stored.parent.execution_id,
             parent_task=None if stored.parent is None else stored.parent.number,
+            replay_of=None if stored.replay is None else stored.replay.of,
+            replay_mode="" if stored.replay is None else stored.replay.mode,
+            replay_reason="" if stored.replay is None else stored.replay.reason,
         )
 
 
-def _with_live(task: TaskView, live: LiveAttempt | None) -> TaskView:
-    """A task that a worker has claimed runs, and its attempt has begun."""
-    if live is None or live.started_at is None:
+def with_live(task: TaskView, live: LiveAttempt | None) -> TaskView:
+    """A task that a worker has claimed runs, and its attempt has begun. One that a worker gave back waits again."""
+    if live is None or live.started_at is None or (live.worker is None and live.phase is Phase.RUN):
         return task
     attempt = AttemptView(attempt=live.key.attempt, started_at=live.started_at, worker=live.worker or "")
     is_rollback = task.state in (TaskState.PENDING_ROLLBACK, TaskState.ROLLBACK_IN_PROCESS)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from orchestrator.errors import StoreError
-from orchestrator.model.history import Entry
+from orchestrator.model.history import Entry, EntryKind
+from orchestrator.model.json_text import Json
 from orchestrator.model.snapshots import Snapshot, SnapshotDifference, difference
 from orchestrator.service.fold import Fold, Snapshots, begin_fold
-from orchestrator.service.plans import Plans
+from orchestrator.service.services import Services
 from orchestrator.store.queries import ExecutionQueries
 
 Checkpoint: TypeAlias = "int | tuple[int, int]"
@@ -42,8 +44,7 @@ class SnapshotNotFound(StoreError):
 
 def read_snapshots(
     execution_id: str,
-    queries: ExecutionQueries,
-    plans: Plans,
+    services: Services,
     *,
     task: int | None = None,
     attempt: int | None = None,
@@ -53,8 +54,7 @@ def read_snapshots(
 
     Args:
         execution_id: of which execution.
-        queries: the database.
-        plans: the plans of stored versions.
+        services: the stores.
         task: only those that were taken at this task.
         attempt: only those of this attempt; of the task, if one is named.
         with_parameters: False leaves the parameters out.
@@ -67,14 +67,12 @@ def read_snapshots(
     def is_wanted(index: int, entry: Entry) -> bool:  # noqa: ARG001 - one signature for all
         return task in (None, entry.task_number) and attempt in (None, entry.attempt)
 
-    fold, entries = _begin(execution_id, queries, plans, with_parameters=with_parameters, is_wanted=is_wanted)
+    fold, entries = _begin(execution_id, services, with_parameters=with_parameters, is_wanted=is_wanted)
     _check_task(execution_id, fold, task)
     return _folded(fold, entries).taken()
 
 
-def read_difference(
-    execution_id: str, one: Checkpoint, other: Checkpoint, queries: ExecutionQueries, plans: Plans
-) -> SnapshotDifference:
+def read_difference(execution_id: str, one: Checkpoint, other: Checkpoint, services: Services) -> SnapshotDifference:
     """What is otherwise in the second snapshot than in the first.
 
     Raises:
@@ -82,7 +80,7 @@ def read_difference(
         SnapshotNotFound: it has no such snapshot.
     """
     wanted: set[int] = set()
-    fold, entries = _begin(execution_id, queries, plans, is_wanted=lambda index, _: index in wanted)
+    fold, entries = _begin(execution_id, services, is_wanted=lambda index, _: index in wanted)
     checkpoints = [(entry.task_number, entry.attempt) for entry in entries if entry.kind.is_checkpoint]
     indexes = [_to_index(execution_id, each, checkpoints) for each in (one, other)]
     wanted.update(indexes)
@@ -90,36 +88,46 @@ def read_difference(
     return difference(*(taken[index] for index in indexes))
 
 
-def read_history(
-    execution_id: str, queries: ExecutionQueries, plans: Plans, *, task: int | None = None
-) -> tuple[Entry, ...]:
+def read_history(execution_id: str, services: Services, *, task: int | None = None) -> tuple[Entry, ...]:
     """What happened to an execution, in order; to one task of it, and to the whole, if a task is named.
+
+    Who killed it, and why, stands with the signal: it is filled in here.
 
     Raises:
         ExecutionNotFound: there is none.
         TaskNotFound: it has no such task.
     """
-    fold, entries = _begin(execution_id, queries, plans)
+    fold, entries = _begin(execution_id, services)
     _check_task(execution_id, fold, task)
-    return tuple(entry for entry in entries if task is None or entry.task_number in (0, task) or task in entry.states)
+    wanted = (each for each in entries if task is None or each.task_number in (0, task) or task in each.states)
+    return tuple(_signed(execution_id, each, services) for each in wanted)
+
+
+def _signed(execution_id: str, entry: Entry, services: Services) -> Entry:
+    if entry.kind is not EntryKind.KILLED or entry.actor:
+        return entry
+    audit = services.signals.last(execution_id)
+    if audit is None:  # it was killed with an execution above it
+        return entry
+    message: dict[str, Json] = {"message": audit.message} if audit.message else {}
+    return replace(entry, actor=audit.actor, details={**entry.details, **message})
 
 
 def _begin(
     execution_id: str,
-    queries: ExecutionQueries,
-    plans: Plans,
+    services: Services,
     *,
     with_parameters: bool = True,
     is_wanted: Callable[[int, Entry], bool] = lambda index, entry: False,  # noqa: ARG005
 ) -> tuple[Fold, Sequence[Entry]]:
     """A fold before the first entry, and the entries."""
-    with queries.at_one_moment() as moment:
-        stored = moment.one(execution_id)
-        ancestors = () if stored.parent is None else tuple(moment.ancestors(execution_id))
-        entries = moment.entries({execution_id: 0}).get(execution_id, [])
+    with ExecutionQueries(services.store.database).at_one_moment() as queries:
+        stored = queries.one(execution_id)
+        ancestors = () if stored.parent is None else tuple(queries.ancestors(execution_id))
+        entries = queries.entries({execution_id: 0}).get(execution_id, [])
     fold = begin_fold(
         stored,
-        plans.get(stored.version_id, stored.trigger_id),
+        services.plans.get(stored.version_id, stored.trigger_id),
         ancestors=ancestors,
         snapshots=Snapshots.ALL,
         with_parameters=with_parameters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from orchestrator.engine.canvas import JOIN_TASK, Message
 from orchestrator.engine.decide import decide
@@ -30,6 +31,7 @@ from orchestrator.store.rows import (
 )
 
 EXECUTION_MODE = "`ExecutionMode`"  # the system variable that conditions see: SYNC or ASYNC
+NOTHING: Final = Progress()  # what an execution stands at before its start, unless it is a replay
 
 
 def with_system_variables(parameters: Mapping[str, Value], *, is_sync: bool) -> dict[str, Value]:
@@ -56,18 +58,20 @@ def new_execution(
     parent: ParentLink | None = None,
     hold: Hold | None = None,
     priority: int = DEFAULT_PRIORITY,
+    taken_over: Progress = NOTHING,
+    results: Mapping[str, Value] | None = None,
 ) -> NewExecution:
-    """Bind the inputs and decide the start, unless it is held.
+    """Bind the inputs and decide the start, unless it is held. A replay takes over what is done, and its results.
 
     Raises:
         InputError: the inputs do not fit the integration.
     """
     request = bind_inputs(plan.version, given)
     is_sync = method is Method.POST
-    seen = with_system_variables(request, is_sync=is_sync)
-    decision = Decision(progress=Progress())
+    seen = with_system_variables({**request, **(results or {})}, is_sync=is_sync)
+    decision = Decision(progress=taken_over)
     if hold is None:
-        decision = decide(plan, Progress(), Started(), parameters=seen, is_sync=is_sync)
+        decision = decide(plan, taken_over, Started(), parameters=seen, is_sync=is_sync)
     is_over = decision.progress.state.is_final
     return NewExecution(
         id=execution_id,
@@ -84,9 +88,10 @@ def new_execution(
         state=decision.progress.state if is_over else ExecutionState.PENDING,
         parent=parent,
         ready=new_attempts(plan, decision.dispatch, executor=executor),
-        outcome=to_outcome(plan, decision, request) if is_over else None,
+        outcome=to_outcome(plan, decision, seen) if is_over else None,
         hold=hold,
         priority=priority,
+        parameters=results or {},
     )
 
 

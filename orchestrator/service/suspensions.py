@@ -25,7 +25,15 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import DataType, Value
 from orchestrator.service.apply import Standing, Step, apply
 from orchestrator.service.services import Services
-from orchestrator.store.rows import AttemptKey, Due, DueTimer, NewSuspension, Resolution, SuspensionState
+from orchestrator.store.rows import (
+    AttemptKey,
+    Due,
+    DueTimer,
+    NewSuspension,
+    Resolution,
+    StoredExecution,
+    SuspensionState,
+)
 from orchestrator.store.suspensions import Suspension
 
 CLOCK: Final = "the clock"  # who resolves a suspension whose time is up
@@ -172,17 +180,16 @@ def _answered(found: Suspension) -> SuspensionAnswered:
     return SuspensionAnswered(found.execution_id, found.id, found.state.value, found.resolver or "", at)
 
 
-def highest_waiting(execution_id: str, services: Services) -> str:
-    """The topmost execution that waits for this one, directly or not; itself if none does.
+def waiting_with(execution_id: str, services: Services) -> list[StoredExecution]:
+    """An execution and those that wait for its end, directly or not; the topmost comes last.
 
     Raises:
         ExecutionNotFound: there is no such execution.
     """
-    while True:
-        stored, _ = services.store.read(execution_id)
-        if stored.parent is None or stored.parent.round is None:
-            return execution_id
-        execution_id = stored.parent.execution_id
+    found = [services.store.read(execution_id)[0]]
+    while (parent := found[-1].parent) is not None and parent.round is not None:
+        found.append(services.store.read(parent.execution_id)[0])
+    return found
 
 
 # -- answering -----------------------------------------------------------------------------------------------------

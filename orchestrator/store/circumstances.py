@@ -94,9 +94,7 @@ def _timers(connection: sa.Connection, execution_id: str) -> tuple[SetTimer, ...
     )
 
 
-def _children(
-    connection: sa.Connection, execution_id: str
-) -> dict[tuple[int, int, int], Mapping[ExecutionState, int]]:
+def _children(connection: sa.Connection, execution_id: str) -> dict[tuple[int, int, int], Mapping[ExecutionState, int]]:
     of_round = (executions.c.parent_task, executions.c.parent_attempt, executions.c.parent_round)
     counted = sa.select(*of_round, executions.c.state, sa.func.count().label("number")).where(
         executions.c.parent_id == execution_id, executions.c.parent_round.is_not(None)

@@ -173,8 +173,8 @@ def mark_below(
     """Signal what is live below an execution: of one attempt, or all; ``awaited``: only what is waited for.
 
     Also what is stopping: it may be going to begin again. Rows are locked from the top to the bottom, as by everybody:
-    two that mark one tree in different orders would wait for each other. What was being created meanwhile by an
-    execution that we then had to wait for is seen by the next look only.
+    two that mark one tree in different orders would wait for each other. Looks again, because what an execution was
+    just starting is seen only when its row has been waited for; what is marked starts nothing any more.
     """
     wanted = executions.c.parent_round.is_not(None) if awaited else sa.true()
     top = sa.select(executions.c.id, sa.literal(1).label("depth")).where(executions.c.parent_id == execution_id, wanted)
@@ -183,18 +183,17 @@ def mark_below(
     below = top.cte("below", recursive=True)
     children = sa.select(executions.c.id, below.c.depth + 1).join(below, executions.c.parent_id == below.c.id)
     below = below.union_all(children.where(wanted))
-    locked = (
+    unmarked = (
         sa.select(executions.c.id)
         .join(below, executions.c.id == below.c.id)
         .where(executions.c.state.not_in([state.value for state in FINAL_EXECUTION_STATES]))
         .where(sa.or_(executions.c.signal.is_(None), executions.c.signal == Signal.STOPPING.value))
-        .order_by(below.c.depth, executions.c.id)
-        .with_for_update(of=executions, key_share=True)
-        .cte("locked")
     )
+    in_order = unmarked.order_by(below.c.depth, executions.c.id).with_for_update(of=executions, key_share=True)
+    locked = in_order.cte("locked")
     marking = sa.update(executions).where(executions.c.id.in_(sa.select(locked.c.id))).values(signal=signal.value)
-    while connection.execute(marking).rowcount:
-        pass
+    while connection.execute(unmarked.limit(1)).first() is not None:
+        connection.execute(marking)
 
 
 def _keep_parameters(connection: sa.Connection, change: Commit) -> None:

@@ -27,12 +27,12 @@ from orchestrator.engine.canvas import MOST_URGENT
 from orchestrator.engine.limits import Turn, Turns, Waiter, full_limit, give_turns, is_kept
 from orchestrator.model.states import FINAL_EXECUTION_STATES
 from orchestrator.store.limit_rooms import IN_LINE, IN_ORDER, first_in_lines, lock_limits, rate_of, rooms_of
-from orchestrator.store.limit_terms import Standing, Terms, chunks, terms_of
+from orchestrator.store.limit_terms import LineStanding, Terms, chunks, terms_of
 from orchestrator.store.rows import DEFAULT_PRIORITY, Hold
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, now
 
 FEW: Final = 2  # of a line, looked at beyond the free slots: some go over to other lines
-MANY: Final = 200  # when looking again
+MANY: Final = 200  # when few were not enough
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _FINAL: Final = [state.value for state in FINAL_EXECUTION_STATES]
 
@@ -54,10 +54,11 @@ class Entrant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """Who took a turn, in order. ``again``: the limits to take turns at once more, at once; empty if all is done."""
+    """Who took a turn, in order; and, unless all is done, the limits to take turns at again and how many to look at."""
 
     admitted: tuple[str, ...] = ()
     again: frozenset[str] = frozenset()
+    look_at: int = FEW
 
 
 # -- coming and going ----------------------------------------------------------------------------------------------
@@ -181,19 +182,34 @@ def _hold(
 def _wait(connection: sa.Connection, waiting: Sequence[tuple[Entrant, tuple[str, ...], str]]) -> None:
     if not waiting:
         return
-    clock = connection.execute(sa.select(now())).scalar_one()
+    first = _next_since(connection, {(line, entrant.rank) for entrant, _, line in waiting})
     rows = [
         {
             "limit_name": name,
             "execution_id": entrant.execution_id,
             "rank": entrant.rank,
-            "since": clock + timedelta(microseconds=position),  # those that come together keep their order
-            "standing": (Standing.IN_LINE if name == line else Standing.ELSEWHERE).value,
+            "since": first + timedelta(microseconds=position),  # those that come together keep their order
+            "needs": len(needs),
+            "standing": (LineStanding.IN_LINE if name == line else LineStanding.ELSEWHERE).value,
         }
         for position, (entrant, needs, line) in enumerate(waiting)
         for name in needs
     ]
     connection.execute(sa.insert(limit_waiters), rows)
+
+
+def _next_since(connection: sa.Connection, joined: Iterable[tuple[str, int]]) -> datetime:
+    """The clock; on SQLite, which counts milliseconds, past those of the same rank who came within this one."""
+    clock: datetime = connection.execute(sa.select(now())).scalar_one()
+    if connection.dialect.name != "sqlite":
+        return clock
+    for line, rank in joined:
+        same = sa.select(limit_waiters.c.since).where(limit_waiters.c.limit_name == line, limit_waiters.c.rank == rank)
+        same = same.where(IN_LINE).order_by(limit_waiters.c.since.desc()).limit(1)
+        last = connection.execute(same).scalar_one_or_none()
+        if last is not None and last >= clock:
+            clock = last + timedelta(microseconds=1)
+    return clock
 
 
 # -- turns ---------------------------------------------------------------------------------------------------------
@@ -208,7 +224,7 @@ def take_turn(connection: sa.Connection, names: Collection[str], *, look_at: int
         look_at: how many of a line are looked at beyond the free slots.
 
     Returns:
-        Whom to start, after the commit. If there is an ``again``, go on with that, looking at ``MANY``.
+        Whom to start, after the commit. If there is an ``again``, go on with that at once.
     """
     lock_limits(connection, names)
     terms = terms_of(connection, names)
@@ -234,7 +250,11 @@ def take_turn(connection: sa.Connection, names: Collection[str], *, look_at: int
     again = {name for each in later_on for name in (*names, *each.needs)}
     if turns.admitted or turns.moved or found.over:
         again |= {need for name, line in lines.items() if line.beyond and rooms[name].is_open for need in names}
-    return Admission(admitted=tuple(each.execution_id for each in turns.admitted), again=frozenset(again))
+    return Admission(
+        admitted=tuple(each.execution_id for each in turns.admitted),
+        again=frozenset(again),
+        look_at=min(4 * look_at, MANY),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,31 +282,28 @@ def _line(connection: sa.Connection, name: str, length: int) -> _Line:
 
 def _load(connection: sa.Connection, execution_ids: Collection[str]) -> _Found:
     """Read and lock those that wait. Whom somebody else has locked, or has told to end, is left out: it is going."""
-    same = limit_waiters.alias()
-    needs = sa.select(sa.func.count()).where(same.c.execution_id == limit_waiters.c.execution_id).scalar_subquery()
     rows_of: dict[str, list[Any]] = defaultdict(list)
+    states: dict[str, Any] = {}
     for chunk in chunks(execution_ids):
-        statement = (
-            sa.select(limit_waiters, executions.c.state, executions.c.signal, needs.label("needs"))
-            .join(executions, executions.c.id == limit_waiters.c.execution_id)
-            .where(limit_waiters.c.execution_id.in_(chunk))
-            .with_for_update(of=limit_waiters, skip_locked=True)
-        )
-        for row in connection.execute(statement):
+        mine = sa.select(limit_waiters).where(limit_waiters.c.execution_id.in_(chunk))
+        for row in connection.execute(mine.with_for_update(skip_locked=True)):
             rows_of[row.execution_id].append(row)
+        # Not joined: a server that has no statistics yet would read all executions for it.
+        found_states = sa.select(executions.c.id, executions.c.state, executions.c.signal)
+        states |= {row.id: row for row in connection.execute(found_states.where(executions.c.id.in_(chunk)))}
     found = _Found()
     for execution_id, rows in rows_of.items():
         if len(rows) != rows[0].needs:
             continue
-        if rows[0].state in _FINAL:
+        if states[execution_id].state in _FINAL:
             found.over.append(execution_id)
-        elif rows[0].signal is None:
+        elif states[execution_id].signal is None:
             found.waiters.append(_to_waiter(rows))
     return found
 
 
 def _to_waiter(rows: Sequence[Any]) -> Waiter:
-    line = next(row for row in rows if row.standing == Standing.IN_LINE)
+    line = next(row for row in rows if row.standing == LineStanding.IN_LINE)
     return Waiter(
         execution_id=line.execution_id,
         rank=line.rank,
@@ -301,24 +318,19 @@ def _write(connection: sa.Connection, turns: Turns, terms: Mapping[str, Terms]) 
     for chunk in chunks([each.execution_id for each in turns.admitted]):
         connection.execute(sa.delete(limit_waiters).where(limit_waiters.c.execution_id.in_(chunk)))
     _hold(connection, [(each.execution_id, each.needs) for each in turns.admitted], terms)
-    if not turns.moved:
-        return
-    place = sa.and_(
-        limit_waiters.c.execution_id == sa.bindparam("b_id"), limit_waiters.c.limit_name == sa.bindparam("b_name")
-    )
-    connection.execute(
-        sa.update(limit_waiters).where(place).values(standing=sa.bindparam("b_standing"), lost=sa.bindparam("b_lost")),
-        [
-            {
-                "b_id": each.execution_id,
-                "b_name": each.line,
-                "b_standing": (Standing.KEPT if is_kept(each.line, each.lost + 1) else Standing.ELSEWHERE).value,
-                "b_lost": each.lost + 1,
-            }
-            for each, _ in turns.moved
-        ],
-    )
-    connection.execute(
-        sa.update(limit_waiters).where(place).values(standing=Standing.IN_LINE.value),
-        [{"b_id": each.execution_id, "b_name": line} for each, line in turns.moved],
-    )
+    leaving: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    joining: dict[str, list[str]] = defaultdict(list)
+    for each, line in turns.moved:
+        leaving[each.line, is_kept(each.line, each.lost + 1)].append(each.execution_id)
+        joining[line].append(each.execution_id)
+    for (line, is_now_kept), ids in leaving.items():
+        standing = LineStanding.KEPT if is_now_kept else LineStanding.ELSEWHERE
+        _stand(connection, line, ids, standing=standing.value, lost=limit_waiters.c.lost + 1)
+    for line, ids in joining.items():
+        _stand(connection, line, ids, standing=LineStanding.IN_LINE.value)
+
+
+def _stand(connection: sa.Connection, line: str, execution_ids: Collection[str], **values: Any) -> None:
+    for chunk in chunks(execution_ids):
+        mine = sa.and_(limit_waiters.c.limit_name == line, limit_waiters.c.execution_id.in_(chunk))
+        connection.execute(sa.update(limit_waiters).where(mine).values(**values))

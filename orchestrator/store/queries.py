@@ -143,6 +143,13 @@ class ExecutionQueries:
                         found[row.execution_id].append(Entry.from_json(json.loads(row.entry)))
         return found
 
+    def replays_of(self, execution_id: str) -> tuple[str, ...]:
+        """The executions that repeat this one, the first one first."""
+        statement = sa.select(executions.c.id).where(executions.c.replay_of == execution_id)
+        with self._read() as connection:
+            ordered = statement.order_by(executions.c.created_at, executions.c.id)
+            return tuple(map(str, connection.execute(ordered).scalars()))
+
     def live(self, execution_ids: Sequence[str]) -> dict[str, dict[int, LiveAttempt]]:
         """The live attempts of executions, by task number."""
         found: dict[str, dict[int, LiveAttempt]] = defaultdict(dict)

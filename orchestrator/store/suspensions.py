@@ -114,7 +114,7 @@ class SuspensionStore:
             with_timers: those as well that the clock ends and nobody else.
             limit: at most so many.
         """
-        where = [] if with_timers else [suspensions.c.is_timer.is_(False)]
+        where: list[sa.ColumnElement[bool]] = [] if with_timers else [suspensions.c.is_timer.is_(False)]
         if state is not None:
             where.append(suspensions.c.state == state.value)
         if execution_id is not None:

@@ -22,21 +22,28 @@ from tests.flows import task
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 AUDIT = Audit(actor="ann", message="enough")
-FATAL = {"failurePolicy": {"retryStrategy": "FATAL"}}
-IGNORE = {"failurePolicy": {"retryStrategy": "IGNORE"}}
-ALWAYS = {"taskExecutionStrategy": "WHEN_ANY_SUCCEED"}
 
 
-def policy(strategy, retries, *, interval="60s", **more):
+def policy(strategy, retries=0, *, interval="60s", **more):
     return {"retryStrategy": strategy, "maxRetries": retries, "intervalTime": interval, **more}
 
 
+def on_failure(strategy, retries=0, **more):
+    """The same for synchronous executions, which awaited sub-executions are, and for others."""
+    written = policy(strategy, retries, **more)
+    return {"failurePolicy": written, "synchronousCallFailurePolicy": written}
+
+
+FATAL = on_failure("FATAL")
+IGNORE = on_failure("IGNORE")
+
+
 def retry(retries, **more):
-    return {"failurePolicy": policy("FIXED_INTERVAL", retries, **more)}
+    return on_failure("FIXED_INTERVAL", retries, **more)
 
 
 def restart(retries, **more):
-    return {"failurePolicy": policy("RESTART_INTEGRATION_WITH_BACKOFF", retries, **more)}
+    return on_failure("RESTART_INTEGRATION_WITH_BACKOFF", retries, **more)
 
 
 def undone(**more):
@@ -132,6 +139,12 @@ class ControlWorld(World):
         changed = sa.update(timers).values(due_at=at, taken_until=None)
         with self.database.begin() as connection:
             connection.execute(changed.where(timers.c.kind.in_(kinds)) if kinds else changed)
+
+    def forget(self, *kinds):
+        """Take timers away; without kinds, all."""
+        gone = sa.delete(timers)
+        with self.database.begin() as connection:
+            connection.execute(gone.where(timers.c.kind.in_(kinds)) if kinds else gone)
 
     def fire(self, *kinds):
         """Make timers due, and fire them."""

@@ -1,6 +1,7 @@
 """KILL, without workers: what nobody runs is over at once, what somebody runs is told to end, and nothing starts."""
 
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -136,7 +137,7 @@ def test_a_suspension_is_void_with_its_execution(world):
 
 
 def test_an_execution_that_waits_for_its_restart_is_killed(world):
-    first, *_ = world.submit(heavy(1, next=[2]), heavy(2, **restart(3)))
+    world.submit(heavy(1, next=[2]), heavy(2, **restart(3)))
     world.code[2] = break_down
     world.drive_all()
     assert world.execution.state is ExecutionState.RETRY_ON_HOLD
@@ -358,7 +359,7 @@ def wait_until_it_waits(world):
 
 
 def test_claims_and_a_kill_at_the_same_time_leave_nothing_that_nobody_was_asked_to_stop(world):
-    began, numbers = threading.Semaphore(0), range(1, 9)
+    numbers = range(1, 9)
     keys = world.submit(*(heavy(number) for number in numbers), starts=numbers)
     killed = threading.Event()
     unasked = []
@@ -449,7 +450,7 @@ def test_a_kill_reaches_everything_below_at_once_where_nobody_works(world):
 
 
 def test_a_tree_is_cancelled_from_below_when_its_last_worker_has_ended(world):
-    middle, (leaf, other) = grow(world, heavy(1, next=[2]), heavy(2), below=2)
+    _, (leaf, other) = grow(world, heavy(1, next=[2]), heavy(2), below=2)
     seen = []
 
     def killed_meanwhile():
@@ -491,7 +492,7 @@ def test_a_kill_reaches_children_that_nobody_waits_for(world):
 
 
 def test_a_kill_reaches_a_child_that_waits_for_its_restart(world):
-    middle, (leaf,) = grow(world, heavy(1, **restart(3)))
+    _, (leaf,) = grow(world, heavy(1, **restart(3)))
     world.code[1] = break_down
     world.drive(world.key(1, of=leaf))
     assert world.look(leaf).state is ExecutionState.RETRY_ON_HOLD
@@ -545,15 +546,23 @@ def test_sub_executions_that_a_task_wants_to_start_after_a_kill_are_not_started(
 @pytest.mark.parametrize("depth", [1, 2])
 def test_sub_executions_whose_start_is_being_written_when_a_kill_comes_are_killed_too(world, monkeypatch, task, depth):
     """The kill cannot see them yet; when it is through, none of them can be claimed."""
-    go_on = threading.Event()
+    starting = task(1, "child", count=3, next=[2])
     world.publish(flow("child", heavy(1)))
-    world.publish(flow("middle", task(1, "child", count=3)))
-    (first,) = world.submit(nests(1, "middle") if depth == 2 else task(1, "child", count=3))
+    world.publish(flow("middle", starting, heavy(2)))
+    (first, _) = world.submit(nests(1, "middle", next=[2]) if depth == 2 else starting, heavy(2))
     if depth == 2:
         world.drive(first)
     key = first if depth == 1 else world.key(1, of=world.children_of()[0])
-    commit_is_there = hold_at(monkeypatch, commits, "insert_executions", until_told=go_on)
+    kill_during_commit(world, monkeypatch, key)
 
+    assert world.tree_states() == ["CANCELLED"] * (depth + 3)
+    world.assert_over()
+
+
+def kill_during_commit(world, monkeypatch, key):
+    """Drive, and kill the root when the commit has inserted sub-executions and is not through."""
+    go_on = threading.Event()
+    commit_is_there = hold_at(monkeypatch, commits, "insert_executions", until_told=go_on)
     driven = in_a_thread(partial(world.drive, key))
     assert commit_is_there.wait(WAIT_S)
     killed = in_a_thread(world.kill)
@@ -563,7 +572,19 @@ def test_sub_executions_whose_start_is_being_written_when_a_kill_comes_are_kille
     killed()
     driven()
 
-    assert world.tree_states() == ["CANCELLED"] * (depth + 3)
+
+def test_children_that_nobody_waits_for_are_killed_though_the_one_that_starts_them_ends_at_that_moment(
+    world, monkeypatch
+):
+    world.publish(flow("child", heavy(1)))
+    world.publish(flow("middle", spawns(1, "child", count=2)))
+    (first, _) = world.submit(nests(1, "middle", next=[2]), heavy(2))
+    world.drive(first)
+    (middle,) = world.children_of()
+
+    kill_during_commit(world, monkeypatch, world.key(1, of=middle))
+
+    assert world.tree_states() == ["CANCELLED", "SUCCEEDED", "CANCELLED", "CANCELLED"]
     world.assert_over()
 
 
@@ -573,10 +594,8 @@ def test_kills_at_every_height_of_a_tree_and_workers_in_it_at_the_same_time(worl
     calls += [partial(world.drive, world.key(1, of=leaf)) for leaf in leaves]
 
     def tolerant(call):
-        try:
+        with suppress(ExecutionOver):
             call()
-        except ExecutionOver:
-            pass
 
     at_once(*(partial(tolerant, call) for call in calls))
     world.drive_all()
@@ -589,7 +608,7 @@ def test_kills_at_every_height_of_a_tree_and_workers_in_it_at_the_same_time(worl
 
 
 def test_a_kill_that_asks_for_it_undoes_what_was_done_in_reverse_order_and_is_cancelled_then(world):
-    first, *_ = world.submit(
+    world.submit(
         heavy(1, next=[2], **undone()), heavy(2, next=[3], **undone()), heavy(3, next=[4]), heavy(4, **undone())
     )
     for number in (1, 2, 3):
@@ -617,7 +636,7 @@ def test_a_plain_kill_undoes_nothing(world):
 
 
 def test_a_kill_that_asks_for_it_undoes_the_whole_tree(world):
-    middle, (leaf,) = grow(world, heavy(1, next=[2], **undone()), heavy(2))
+    _, (leaf,) = grow(world, heavy(1, next=[2], **undone()), heavy(2))
     world.drive(world.key(1, of=leaf))
 
     world.kill(rolls_back=True)
@@ -669,7 +688,7 @@ def test_a_rollback_that_is_running_is_not_asked_to_stop_by_a_kill(world):
 
 def test_a_kill_while_a_rollback_waits_for_its_second_try_lets_it_be_tried(world):
     tries = policy("FIXED_INTERVAL", 1)
-    first, second = world.submit(heavy(1, next=[2], **undone(failurePolicy=tries)), heavy(2))
+    first, _ = world.submit(heavy(1, next=[2], **undone(failurePolicy=tries)), heavy(2))
     world.undo[1] = break_down
     world.drive(first)
     world.kill(rolls_back=True)

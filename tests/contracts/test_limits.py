@@ -16,8 +16,8 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.service.submit import new_id
 from orchestrator.store.commits import insert_executions
 from orchestrator.store.limit_rooms import UNSTARTED_S, look
-from orchestrator.store.limit_terms import LimitSource, LimitStore, Standing, Terms
-from orchestrator.store.limits import MANY, Entrant, enter, enter_late, leave, take_turn
+from orchestrator.store.limit_terms import LimitSource, LimitStore, LineStanding, Terms
+from orchestrator.store.limits import Admission, Entrant, enter, enter_late, leave, take_turn
 from orchestrator.store.rows import AttemptKey, Hold, Signal
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, limits, now
 from orchestrator.store.versions import VersionStore
@@ -74,12 +74,11 @@ class House:
 
     def turn(self, *names):
         """Take turns as long as there is anything to do."""
-        admitted, todo = [], frozenset(names)
-        while todo:
+        admitted, admission = [], Admission(again=frozenset(names))
+        while admission.again:
             with self.database.begin() as connection:
-                admission = take_turn(connection, todo, look_at=MANY)
+                admission = take_turn(connection, admission.again, look_at=admission.look_at)
             admitted += admission.admitted
-            todo = admission.again
         self.begin(*admitted)
         return admitted
 
@@ -368,7 +367,7 @@ def test_a_kept_slot_is_seen_by_newcomers(database, house):
     house.come(I)
     both, _ = house.come(E, I)
     is_kept = (limit_waiters.c.execution_id == both, limit_waiters.c.limit_name == E)
-    house.change(limit_waiters, *is_kept, standing=Standing.KEPT.value)
+    house.change(limit_waiters, *is_kept, standing=LineStanding.KEPT.value)
 
     _, is_admitted = house.come(E)
     _, is_more_urgent = house.come(E, priority=9)
@@ -382,7 +381,7 @@ def test_who_is_withdrawn_waits_no_more_and_what_was_kept_for_it_is_free(house):
     house.come(I)
     both, _ = house.come(E, I)
     is_kept = (limit_waiters.c.execution_id == both, limit_waiters.c.limit_name == E)
-    house.change(limit_waiters, *is_kept, standing=Standing.KEPT.value)
+    house.change(limit_waiters, *is_kept, standing=LineStanding.KEPT.value)
     behind, _ = house.come(E)
 
     freed = house.go(both, ExecutionState.CANCELLED)
@@ -755,17 +754,17 @@ class Crowd:
 
     MOST, MOST_PER_KEY = 40, 7
 
-    def __init__(self, house, *, number):
+    def __init__(self, house, *, number, withdrawn=0.0):
         self.house = house
         house.store.set_limit(I, max_running=self.MOST)
         house.store.set_limit(every_key(I), max_running=self.MOST_PER_KEY)
-        self.number = number
+        self.number, self.share_withdrawn = number, withdrawn
         self.keys = [key_limit(I, str(number)) for number in range(10)]
         self.key_of, self.rank_of = {}, {}
         self.log = defaultdict(list)
         self.lock = threading.Lock()
         self.coming = iter(range(number))
-        self.running, self.waited, self.over, self.failures = [], set(), set(), []
+        self.running, self.waited, self.withdrawn, self.over, self.failures = [], set(), set(), set(), []
 
     def work(self, seed):
         chance = random.Random(seed)
@@ -777,6 +776,9 @@ class Crowd:
             raise
 
     def step(self, chance):
+        if chance.random() < self.share_withdrawn:
+            self.withdraw(chance)
+            return
         with self.lock:
             number = next(self.coming, None) if chance.random() < 0.8 else None
             mine = self.running.pop(chance.randrange(len(self.running))) if number is None and self.running else None
@@ -801,7 +803,8 @@ class Crowd:
         if answer[new.id]:
             self.begun([new.id])
         else:
-            self.waited.add(new.id)
+            with self.lock:
+                self.waited.add(new.id)
 
     def go(self, execution_id):
         with self.house.database.begin() as connection:
@@ -809,6 +812,14 @@ class Crowd:
             freed = leave(connection, execution_id)
         self.over.add(execution_id)
         self.turn(freed)
+
+    def withdraw(self, chance):
+        """Some that waited; they may be taking their turn at this very moment."""
+        with self.lock:
+            candidates = sorted(self.waited - self.over)
+        if candidates:
+            self.withdrawn.add(mine := chance.choice(candidates))
+            self.go(mine)
 
     def turn(self, names):
         while names:
@@ -832,10 +843,12 @@ class Crowd:
             assert connection.execute(held).scalar_one() <= most
 
 
-def fair(log, rank_of):
-    """Whoever began was the first of those that waited."""
-    waiting = []
+def is_fair(log, crowd):
+    """Whoever began was the first of those that waited and were not withdrawn."""
+    waiting, rank_of = [], crowd.rank_of
     for position, (what, execution_id) in enumerate(log):
+        if execution_id in crowd.withdrawn:
+            continue
         if what == "came":
             waiting.append((rank_of[execution_id], position, execution_id))
         else:
@@ -853,7 +866,19 @@ def test_whatever_comes_and_goes_in_many_threads_no_limit_is_exceeded_and_all_ge
     assert len(crowd.over) == 500
     assert len(crowd.waited) > 100
     assert sum(len(log) for log in crowd.log.values()) == 1000
-    assert all(fair(log, crowd.rank_of) for log in crowd.log.values())
+    assert all(is_fair(log, crowd) for log in crowd.log.values())
+    assert rows_of(house.database, limit_holders, limit_waiters) == {"limit_holders": [], "limit_waiters": []}
+
+
+def test_what_is_withdrawn_while_turns_are_taken_leaves_nothing_behind(house):
+    crowd = Crowd(house, number=300, withdrawn=0.3)
+
+    at_once(*(partial(crowd.work, seed) for seed in range(6)))
+
+    assert crowd.failures == []
+    assert len(crowd.over) == 300
+    assert len(crowd.withdrawn) > 50
+    assert all(is_fair(log, crowd) for log in crowd.log.values())
     assert rows_of(house.database, limit_holders, limit_waiters) == {"limit_holders": [], "limit_waiters": []}
 
 

@@ -23,8 +23,8 @@ from orchestrator.service.suspensions import (
     SuspensionAnswered,
     SuspensionNotFound,
     find,
-    highest_waiting,
     resolve,
+    waiting_with,
 )
 from orchestrator.service.timers import fire_due_timers
 from orchestrator.store.rows import AttemptKey, Method, Signal, SuspensionState
@@ -60,9 +60,9 @@ class AskingWorld(World):
         self.run(context)
         self.notices.append(notice)
 
-    def begin(self, *tasks, starts=(1,), parameters=(), is_sync=False, **more):
+    def begin(self, *configs, starts=(1,), parameters=(), is_sync=False, **more):
         """Start it, and drive its start tasks; the keys of its tasks by number."""
-        version_id, version = self.publish(flow("flow", *tasks, starts=starts, parameters=parameters) | more)
+        version_id, version = self.publish(flow("flow", *configs, starts=starts, parameters=parameters) | more)
         wishes = Wishes(method=Method.POST if is_sync else Method.POST_TO_QUEUE)
         self.id = submit(version_id, {}, self.services, place=Place(**PLACE), wishes=wishes)
         keys = {each.number: AttemptKey(execution_id=self.id, number=each.number, attempt=1) for each in version.tasks}
@@ -656,7 +656,7 @@ def test_of_a_reminder_and_an_answer_at_once_nothing_is_left_over(world):
     world.fire("REMIND", "NOTIFY")
 
     assert world.timers() == set()
-    assert (world.suspension("1").state, world.notified()) == (LIFTED, [])
+    assert (world.suspension("1").state, tell(world), world.notices) == (LIFTED, 0, [])
 
 
 # -- timers --------------------------------------------------------------------------------------------------------
@@ -738,10 +738,10 @@ def test_suspensions_are_listed_the_oldest_first(world):
     assert names(store.find_all(with_timers=True)) == ["3-1", "1-1", "2-1"]
 
 
-def test_the_highest_that_waits_is_found_from_any_depth(world):
+def test_what_waits_for_the_end_of_an_execution_is_found_from_any_depth(world):
     world.publish(flow("child", wait()))
     top = world.begin(task(1, "Call"))[1]
     child = world.execution.children[0].id
 
-    assert highest_waiting(child, world.services) == top.execution_id
-    assert highest_waiting(top.execution_id, world.services) == top.execution_id
+    assert [each.id for each in waiting_with(child, world.services)] == [child, top.execution_id]
+    assert [each.id for each in waiting_with(top.execution_id, world.services)] == [top.execution_id]

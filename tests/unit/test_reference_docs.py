@@ -18,7 +18,7 @@ import pytest
 import tasks
 from orchestrator.engine.validate import find_problems
 from orchestrator.errors import ConditionSyntax
-from orchestrator.model import condition_parser, definition, definition_text, fields, json_text
+from orchestrator.model import condition_parser, definition, definition_text, fields, json_text, limits
 from orchestrator.model.conditions import parse_condition
 from orchestrator.model.cron import next_time
 from orchestrator.model.definition import read_definition
@@ -52,6 +52,7 @@ EVERYTHING = {
     ],
     "integrationParameters": [{"key": "a", "dataType": "INT_VALUE"}],
     "errorCatcherConfigs": [{"errorCatcherId": "a", "startErrorTasks": [{"taskId": 1}]}],
+    "limits": {"rate": {}},
     "taskConfigs": [
         {
             "taskId": 1,
@@ -187,13 +188,14 @@ def test_the_waits_of_the_retry_table_are_those_of_the_policies():
 
 def test_the_limits_are_those_of_the_code():
     said = " ".join(row[1] for row in rows(DEFINITIONS, "| What | Limit |"))
-    limits = [
+    expected = [
         *(definition.MAX_TASKS, definition.MAX_TRIGGERS, definition.MAX_PARAMETERS, definition_text.MAX_YAML_NODES),
         *(condition_parser.MAX_LENGTH, condition_parser.MAX_TERMS, condition_parser.MAX_DEPTH, fields.MAX_PROBLEMS),
         *(json_text.MAX_JSON_DEPTH, definition_text.MAX_SIZE_BYTES >> 20, MAX_NAME, MAX_WHILE_ROUNDS),
+        *(limits.MAX_RUNNING, limits.MAX_RATE),
     ]
 
-    assert sorted(int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", said)) == sorted(limits)
+    assert sorted(int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", said)) == sorted(expected)
 
 
 # -- task-types.md -------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import pytest
 
 from orchestrator.engine.plan import TRIGGER, Plan, default_start_tasks, make_plan
 from orchestrator.errors import InvalidValue
 from orchestrator.model.integration import ForkPolicy, InputOutput, IntegrationVersion
 from orchestrator.model.values import DataType, Value
-from tests.unit.factories import make_catcher, make_integration, make_parameter, make_task, make_trigger
+from tests.unit.factories import make_catcher, make_integration, make_parameter, make_rollback, make_task, make_trigger
 
 NUMBER = Value(DataType.INT, 7)
 
@@ -141,6 +144,91 @@ def test_only_out_parameters_belong_to_the_answer():
     plan = plan_of(make_integration(parameters=[make_parameter(d.value, direction=d) for d in InputOutput]))
 
     assert plan.output_keys == {"OUT", "IN_OUT"}
+
+
+# -- error catchers ------------------------------------------------------------------------------------------------
+
+
+def with_catchers(**more: Any) -> Plan:
+    """Tasks 1 and 2 are the main graph; each of three error catchers has a task of its own."""
+    catchers = [
+        make_catcher("a", starts=[7]),
+        make_catcher("b", starts=[(8, "$x$ = 7"), 9]),
+        make_catcher("c", starts=[10]),
+    ]
+    tasks = {number: {} for number in (1, 2, 7, 8, 9, 10)} | more.pop("tasks", {})
+    return plan_of(
+        make_integration(
+            *(make_task(number, **config) for number, config in tasks.items()),
+            triggers=[make_trigger(starts=[1, 2], **more)],
+            error_catchers=tuple(catchers),
+        )
+    )
+
+
+def test_error_catchers_stand_in_the_graph_by_negative_numbers_in_the_order_of_the_definition():
+    plan = with_catchers(tasks={1: {"error_catcher_id": "b"}}, error_catcher_id="a")
+
+    assert plan.numbers == (1, 2, 7, 8, 9)
+    assert shown_edges(plan) == [(0, TRIGGER, 1), (1, TRIGGER, 2), (2, -1, 7), (3, -2, 8), (4, -2, 9)]
+    assert plan.catchers == {-1: plan.edges_of(-1), -2: plan.edges_of(-2)}
+    assert plan.edges_of(-2)[0].holds({"x": NUMBER})
+    assert not plan.edges_of(-2)[0].holds({})
+    assert plan.fork_of(-2) is ForkPolicy.RUN_ALL_MATCH
+
+
+def test_an_error_catcher_that_nobody_names_does_not_exist():
+    """Nor does its number: the others keep theirs, so that a plan's numbers are those of its version."""
+    plan = with_catchers(error_catcher_id="c")
+
+    assert plan.catchers.keys() == {-3}
+    assert plan.numbers == (1, 2, 10)
+    assert with_catchers().catchers == {}
+
+
+def test_a_tasks_own_error_catcher_goes_before_that_of_the_trigger():
+    plan = with_catchers(tasks={1: {"error_catcher_id": "b"}}, error_catcher_id="a")
+
+    assert (plan.tasks[1].catcher, plan.tasks[2].catcher) == (-2, -1)
+
+
+def test_no_error_catcher_takes_failures_of_tasks_that_an_error_catcher_leads_to():
+    plan = with_catchers(
+        tasks={1: {"next": [2]}, 7: {"error_catcher_id": "b", "next": [2]}, 2: {"error_catcher_id": "b"}},
+        error_catcher_id="a",
+    )
+
+    assert plan.tasks[1].catcher == -1
+    assert plan.tasks[7].catcher is plan.tasks[2].catcher is None
+
+
+def test_an_error_catcher_that_only_an_error_catchers_task_names_does_not_exist():
+    plan = with_catchers(tasks={7: {"error_catcher_id": "b"}}, error_catcher_id="a")
+
+    assert plan.catchers.keys() == {-1}
+    assert plan.numbers == (1, 2, 7)
+
+
+# -- size ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_grows_with_its_tasks_and_no_faster():
+    """A worker keeps the plans of many versions, and one may have 5,000 tasks that can be undone."""
+
+    def size_of(count: int) -> int:
+        tasks = [
+            make_task(number, next=(number + 1,) if number < count else (), rollback=make_rollback())
+            for number in range(1, count + 1)
+        ]
+        version = make_integration(*tasks)
+        tracemalloc.start()
+        plan = plan_of(version)
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(plan.numbers) == count
+        return size
+
+    assert size_of(800) < 10 * size_of(200)  # 4 times and a little, or 16 times
 
 
 def test_a_chain_of_5000_tasks_can_be_planned():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,30 +9,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.plan import Plan, make_plan
-from orchestrator.engine.progress import Progress, TaskStatus, pack, unpack
+from orchestrator.engine.progress import Progress, Restart, TaskStatus, pack, unpack
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.policies import MAX_DELAY_S
 from orchestrator.model.states import ExecutionState, TaskState
 from tests.unit.factories import make_integration, make_task
 
-# Every way a task can stand: its state, whether it is ready, whether its failure is ignored.
-STANDS = {
-    ".": (TaskState.PENDING_EXECUTION, False, False),
-    "q": (TaskState.PENDING_EXECUTION, True, False),
-    "p": (TaskState.IN_PROCESS, False, False),
-    "s": (TaskState.SUCCEED, False, False),
-    "f": (TaskState.FAILED, False, False),
-    "i": (TaskState.FAILED, False, True),
-    "x": (TaskState.FATAL, False, False),
-    "h": (TaskState.RETRY_ON_HOLD, False, False),
-    "r": (TaskState.RETRY_ON_HOLD, True, False),
-    "k": (TaskState.SKIPPED, False, False),
-    "c": (TaskState.CANCELLED, False, False),
-    "u": (TaskState.SUSPENDED, False, False),
-    "b": (TaskState.PENDING_ROLLBACK, False, False),
-    "B": (TaskState.ROLLBACK_IN_PROCESS, False, False),
-    "d": (TaskState.ROLLEDBACK, False, False),
+# Every way a task can stand: its state, and what is true of it.
+STANDS: dict[str, tuple[TaskState, set[str]]] = {
+    ".": (TaskState.PENDING_EXECUTION, set()),
+    "q": (TaskState.PENDING_EXECUTION, {"is_ready"}),
+    "p": (TaskState.IN_PROCESS, set()),
+    "s": (TaskState.SUCCEED, set()),
+    "f": (TaskState.FAILED, set()),
+    "i": (TaskState.FAILED, {"is_ignored"}),
+    "a": (TaskState.FAILED, {"is_caught"}),
+    "x": (TaskState.FATAL, set()),
+    "h": (TaskState.RETRY_ON_HOLD, set()),
+    "r": (TaskState.RETRY_ON_HOLD, {"is_ready"}),
+    "k": (TaskState.SKIPPED, set()),
+    "c": (TaskState.CANCELLED, set()),
+    "u": (TaskState.SUSPENDED, set()),
+    "b": (TaskState.PENDING_ROLLBACK, set()),  # waits for the tasks that follow it
+    "w": (TaskState.PENDING_ROLLBACK, {"is_waiting"}),
+    "e": (TaskState.PENDING_ROLLBACK, {"is_ready"}),
+    "B": (TaskState.ROLLBACK_IN_PROCESS, set()),
+    "d": (TaskState.ROLLEDBACK, set()),
 }
-ACTIVE = set("qprbB")
+ACTIVE, HELD, UNDOING = set("qpreB"), set("hw"), set("bweB")
 
 
 def chain(count: int) -> Plan:
@@ -44,7 +49,8 @@ def make_progress(letters: str = "", attempts: dict[int, int] | None = None, edg
     tasks = {}
     for number, letter in enumerate(letters, 1):
         usual = 0 if letter in ".k" else 1
-        status = TaskStatus(STANDS[letter][0], (attempts or {}).get(number, usual), *STANDS[letter][1:])
+        state, marks = STANDS[letter]
+        status = TaskStatus(state, (attempts or {}).get(number, usual), **dict.fromkeys(marks, True))
         if status != TaskStatus():
             tasks[number] = status
     decided = {index: letter == "1" for index, letter in enumerate(edges) if letter != "?"}
@@ -57,7 +63,7 @@ def make_progress(letters: str = "", attempts: dict[int, int] | None = None, edg
             "true": {index + 1: int(result) for index, result in decided.items()},
             "active": sum(letter in ACTIVE for letter in letters),
             "suspended": letters.count("u"),
-            "held": letters.count("h"),
+            "held": sum(letter in HELD for letter in letters),
             **more,
         }
     )
@@ -74,7 +80,16 @@ def test_one_letter_is_enough_for_where_a_task_stands(letter):
 
 
 def test_a_task_that_is_ready_or_running_is_active():
+    """So a rollback that waits for those of the tasks that follow is not: nothing of it runs, or will by itself."""
     assert {letter for letter in STANDS if make_progress(letter).status(1).is_active} == ACTIVE
+
+
+def test_a_task_is_held_while_a_timer_is_to_try_it_or_its_rollback_again():
+    assert {letter for letter in STANDS if make_progress(letter).status(1).is_held} == HELD
+
+
+def test_a_task_is_rolling_back_from_the_wish_to_the_end():
+    assert {letter for letter in STANDS if make_progress(letter).status(1).is_rolling_back} == UNDOING
 
 
 def test_a_task_that_was_never_reached_is_untouched():
@@ -96,10 +111,33 @@ def test_packed_progress_is_one_character_a_task_and_one_an_edge():
     )
 
 
-@pytest.mark.parametrize("letter", ["q", "k", "h", "c", "u"])
+def test_what_is_rarely_there_is_written_only_where_it_is():
+    """Databases hold such texts: another form needs a migration."""
+    progress = make_progress(
+        "h.ws",
+        attempts={1: 4, 2: 2, 3: 6},
+        edges="11??",
+        stopping=ExecutionState.RETRY_ON_HOLD,
+        rolls_back=True,
+        restart=Restart(number=1, after_s=2.5),
+        run=3,
+        bases={3: 1, 1: 2},
+        is_resumed=True,
+    )
+
+    assert pack(chain(4), progress) == (
+        'h.ws|11??|1:4,2:2,3:6|{"stopping":"RETRY_ON_HOLD","rollsBack":true,"restart":[1,2.5],"run":3,'
+        '"bases":{"1":2,"3":1},"resumed":true}'
+    )
+
+
+@pytest.mark.parametrize("letter", STANDS)
 @pytest.mark.parametrize("attempt", [1, 2, 10**6])
 def test_the_attempt_is_kept_in_every_state(letter, attempt):
-    """SKIPPED too: a task that was ready is SKIPPED with attempt 1 if the execution is stopped before its claim."""
+    """SKIPPED too: a task that was ready is SKIPPED with attempt 1 if the execution is stopped before its claim.
+
+    And PENDING_EXECUTION: a task that was not reached again since the execution began again keeps its last attempt.
+    """
     progress = make_progress(letter, attempts={1: attempt})
 
     assert unpack(chain(1), pack(chain(1), progress), progress.state) == progress
@@ -117,11 +155,8 @@ def test_the_state_is_handed_in_because_it_has_a_column_of_its_own():
 
 
 def test_the_order_in_which_tasks_came_does_not_show():
-    one, other = make_progress("sff", attempts={2: 2, 3: 3}), make_progress("sff", attempts={2: 2, 3: 3})
-    other = Progress(
-        **{name: getattr(other, name) for name in Progress.__slots__ if name != "tasks"},
-        tasks=dict(reversed(other.tasks.items())),
-    )
+    one = make_progress("sff", attempts={2: 2, 3: 3}, bases={2: 1, 3: 2})
+    other = replace(one, tasks=dict(reversed(one.tasks.items())), bases={3: 2, 2: 1})
 
     assert pack(chain(3), one) == pack(chain(3), other)
 
@@ -132,6 +167,10 @@ def test_progress_of_another_plan_is_refused(text):
         unpack(chain(3), text, ExecutionState.PROCESSING)
 
 
+STOPPING = [ExecutionState.FAILED, ExecutionState.CANCELLED, ExecutionState.RETRY_ON_HOLD]
+seconds = st.floats(0, MAX_DELAY_S)
+
+
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_any_progress_is_unpacked_as_it_was_packed(data):
@@ -139,10 +178,15 @@ def test_any_progress_is_unpacked_as_it_was_packed(data):
     later = data.draw(st.dictionaries(st.integers(1, len(letters)), st.integers(1, 99)))
     progress = make_progress(
         letters,
-        attempts={number: attempt for number, attempt in later.items() if letters[number - 1] != "."},
+        attempts=later,
         edges=data.draw(st.text("01?", min_size=len(letters), max_size=len(letters))),
         state=data.draw(st.sampled_from(ExecutionState)),
-        stopping=data.draw(st.sampled_from([None, ExecutionState.FAILED, ExecutionState.CANCELLED])),
+        stopping=data.draw(st.sampled_from([None, *STOPPING])),
+        rolls_back=data.draw(st.booleans()),
+        restart=data.draw(st.none() | st.builds(Restart, number=st.integers(1, 99), after_s=seconds)),
+        run=data.draw(st.integers(1, 99)),
+        bases=data.draw(st.dictionaries(st.integers(1, 99), st.integers(1, 99), max_size=5)),
+        is_resumed=data.draw(st.booleans()),
         error=data.draw(st.none() | st.builds(ErrorInfo, message=st.text(), code=st.text() | st.integers())),
     )
 

@@ -293,7 +293,6 @@ def another_version(plan: Plan, order: Random) -> Plan:
     gone = {config.number for config in plan.version.tasks if order.random() < 0.1}
     new = [make_task(number) for number in (201, 202)]
     left = [config for config in plan.version.tasks if config.number not in gone] + new
-    positions = {config.number: place for place, config in enumerate(left)}
     tasks = []
     for config in left:
         edges = [each for each in config.next_tasks if each.number not in gone]
@@ -303,7 +302,6 @@ def another_version(plan: Plan, order: Random) -> Plan:
             edges = []
         timeout_ms = 1_000 if order.random() < 0.1 else None
         tasks.append(replace(config, next_tasks=tuple(edges), timeout_ms=timeout_ms))
-    assert positions
     catchers = [
         replace(each, start_tasks=tuple(start for start in each.start_tasks if start.number not in gone))
         for each in plan.version.error_catchers

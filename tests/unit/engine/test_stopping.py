@@ -62,8 +62,8 @@ def stopped(*tasks: TaskConfig, how: str) -> Run:
 def test_a_stop_cancels_what_is_held_or_suspended_skips_what_waits_and_leaves_the_rest_alone(how):
     run = Run(
         make_task(1),  # succeeds
-        make_task(2),  # fails
-        make_task(3, failure_policy=IGNORE),  # fails as well
+        make_task(2),  # was ended
+        make_task(3, failure_policy=IGNORE),  # fails
         make_task(4, failure_policy=RETRY),  # is held
         make_task(5, failure_policy=RETRY),  # is ready to be tried again
         make_task(6, next=(11,)),  # is suspended
@@ -86,7 +86,6 @@ def test_a_stop_cancels_what_is_held_or_suspended_skips_what_waits_and_leaves_th
     run.retry(5)
     run.suspend(6)
     run.start_children(8)
-    run.progress.tasks[2]
     run.stop(2, was_running=True)
     before = run.tasks
 

@@ -123,12 +123,12 @@ def test_a_suspended_task_that_is_rejected_fails_and_so_does_the_execution():
 @pytest.mark.parametrize("policy", [RETRY, RESTART, IGNORE, FATAL])
 def test_a_rejection_is_nothing_that_a_policy_mends(policy):
     """Asking again, or going on all the same, is not the definition's to decide."""
-    run = Run(make_task(1, next=(2,), failure_policy=policy), make_task(2), make_task(3))
+    run = Run(make_task(1, failure_policy=policy), make_task(3))
     run.suspend(1)
 
     decision = run.reject(1)
 
-    assert decision.states == {1: FAILED, 2: SKIPPED}
+    assert decision.states == {1: FAILED}
     assert decision.timers == ()
     assert run.progress.stopping is None
     run.succeed(3)

@@ -143,6 +143,7 @@ def _create_tables() -> None:
         sa.Column("execution_id", sa.String(length=36), nullable=False),
         sa.Column("rank", sa.SmallInteger(), nullable=False),
         sa.Column("since", Instant(), nullable=False),
+        sa.Column("needs", sa.Integer(), nullable=False),
         sa.Column("standing", sa.String(length=10), nullable=False),
         sa.Column("lost", sa.SmallInteger(), nullable=False, server_default="0"),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,127 @@
+"""A case: everything that is known of one execution at one moment, and the words in which its reasons are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from orchestrator.engine.explain import catcher_name
+from orchestrator.engine.plan import TRIGGER, Edge, Plan
+from orchestrator.engine.progress import Progress
+from orchestrator.model.explanation import Reason
+from orchestrator.model.history import ErrorInfo
+from orchestrator.model.json_text import Json
+from orchestrator.model.snapshots import TaskView
+from orchestrator.service.trail import Trail
+from orchestrator.store.circumstances import Circumstances
+from orchestrator.store.rows import LiveAttempt, StoredExecution
+from orchestrator.store.suspensions import Suspension
+
+_MOST_NAMED: Final = 5
+_MOST_SHOWN: Final = 300  # characters of a message in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A reason. ``says`` goes on after the name of the task, or after "the execution"."""
+
+    reason: Reason
+    says: str
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What stopped an execution, or is about to. ``because`` is a sentence."""
+
+    reason: Reason
+    because: str
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """What is known. ``suspensions`` holds the latest of each task, ``incoming`` the edges that lead to each."""
+
+    stored: StoredExecution
+    plan: Plan
+    progress: Progress
+    trail: Trail
+    tasks: Mapping[int, TaskView]
+    live: Mapping[int, LiveAttempt]
+    suspensions: Mapping[int, Suspension]
+    incoming: Mapping[int, Sequence[Edge]]
+    around: Circumstances
+    stop: Stop | None
+
+    def name(self, number: int) -> str:
+        """``task 3 'Charge card'``; also of what stands in the graph like a task."""
+        return name_in(self.plan, number)
+
+    def names(self, numbers: Sequence[int]) -> str:
+        """Some of them, with where they stand."""
+        shown = [f"{self.name(each)} ({self.tasks[each].state})" for each in numbers[:_MOST_NAMED]]
+        if more := len(numbers) - len(shown):
+            shown.append(f"{more} more")
+        return listed(shown)
+
+    def tries(self, number: int) -> tuple[int, int]:
+        """Which attempt of how many the last one was, by the policy that counted."""
+        ending, status = self.trail.endings.get(number), self.progress.status(number)
+        tried = max(status.attempt - self.progress.bases.get(number, 0), 1)
+        most = 1 if ending is None or ending.policy is None else ending.policy.max_retries + 1
+        return tried, max(tried, most)
+
+    def due(self, at: datetime) -> str:
+        """A time to come; or one that has passed, because nobody saw to it yet."""
+        late_s = (self.around.now - at).total_seconds()
+        if late_s < 1:
+            return f"at {moment(at)}"
+        who = "" if self.around.workers else ", and no worker is alive to see to it"
+        return f"at {moment(at)}, {late_s:.0f} s ago{who}"
+
+
+def name_in(plan: Plan, number: int) -> str:
+    """As ``Case.name``."""
+    if number == TRIGGER:
+        return "the trigger"
+    if number < TRIGGER:
+        return f"error catcher {catcher_name(plan, number)!r}"
+    config = plan.tasks[number].config
+    return f"task {number} {(config.display_name or config.task)!r}"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """``a, b and c``."""
+    *ahead, last = parts
+    return f"{', '.join(ahead)} and {last}" if ahead else last
+
+
+def moment(at: datetime) -> str:
+    """A time for people: ``2026-01-31 12:00:00 UTC``."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def number_of(count: int, what: str) -> str:
+    """``1 worker``, ``2 workers``."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def told(error: ErrorInfo | None) -> str:
+    """An error within a sentence."""
+    return "it failed" if error is None else f"{short(error.message)} ({error.code})"
+
+
+def short(text: str) -> str:
+    """A text of others on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+
+
+def error_fact(error: ErrorInfo | None) -> dict[str, Json]:
+    """An error as a fact, without its traceback: the history has that."""
+    if error is None:
+        return {}
+    return {"error": {"message": error.message, "code": error.code, "type": error.type}}
