@@ -153,18 +153,21 @@ def _subject(context: TaskContext, notice: Notice) -> str:
 
 
 def _body(context: TaskContext, notice: Notice) -> str:
-    name = f"{context.execution_id} --task {notice.name} --actor ADDRESS"
-    until = (
-        f"\nWithout an answer it ends by itself at {notice.expires_at:%Y-%m-%d %H:%M} UTC." if notice.expires_at else ""
-    )
+    """Lines that can be copied: mail breaks longer ones than 78 characters."""
+    until = f"\nWithout an answer it ends at {notice.expires_at:%Y-%m-%d %H:%M} UTC." if notice.expires_at else ""
     return f"""\
 {notice.message or "An answer is asked for."}
 
-Execution {context.execution_id} of {context.integration!r} waits at task {context.task_number}.{until}
+Execution {context.execution_id}
+of {context.integration!r} waits at task {context.task_number}.{until}
 To answer, with the address that this mail came to:
 
-    yes:  orchestrator lift {name}
-    no:   orchestrator resolve --reject {name}
+yes:
+    orchestrator lift {context.execution_id} \\
+        --task {notice.name} --actor ADDRESS
+no:
+    orchestrator resolve --reject {context.execution_id} \\
+        --task {notice.name} --actor ADDRESS
 """
 
 

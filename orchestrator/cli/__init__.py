@@ -7,7 +7,19 @@ long; 2 usage, a setting, a definition or an input that cannot be used, with not
 Everything that takes time to import is imported inside the command that needs it: ``--help`` has to be quick.
 """
 
-from orchestrator.cli import control, definitions, executions, looking, replay, schedules, system
+from orchestrator.cli import control, definitions, executions, limits, looking, replay, schedules, suspensions, system
 from orchestrator.cli.app import app, main
 
-__all__ = ["app", "control", "definitions", "executions", "looking", "main", "replay", "schedules", "system"]
+__all__ = [
+    "app",
+    "control",
+    "definitions",
+    "executions",
+    "limits",
+    "looking",
+    "main",
+    "replay",
+    "schedules",
+    "suspensions",
+    "system",
+]

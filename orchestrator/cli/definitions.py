@@ -13,6 +13,7 @@ from orchestrator.cli.app import EXIT_CODES, app, print_json, say
 from orchestrator.cli.arguments import AsJson, Concurrency, Executor, File, Home, Include, Name, read_settings
 from orchestrator.cli.printing import follow, make_console, print_outcome
 from orchestrator.errors import InvalidValue, UnreadableDefinition
+from orchestrator.model.states import ExecutionState
 
 if TYPE_CHECKING:
     from orchestrator.client import Orchestrator
@@ -123,6 +124,8 @@ def show_to_the_end(
         print_json(execution.to_document())
     else:
         print_outcome(execution)
+    if execution.state is ExecutionState.SUSPENDED:
+        say(f"to answer: orchestrator lift {execution.id}, or orchestrator resolve --reject {execution.id}")
     return execution
 
 

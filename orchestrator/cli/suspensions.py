@@ -131,7 +131,7 @@ def _answer(
         say(f"suspension {answered.id} of execution {execution_id}: {answered.state} by {answered.resolver}")
         if not settings.is_embedded:
             if as_json:
-                print_json(_to_document(answered))
+                print_json(orchestrator.get(execution_id).to_document())
             return
         top = orchestrator.suspensions.top_of(execution_id)
         execution = show_to_the_end(top, orchestrator, timeout_s=timeout_s, as_json=as_json)

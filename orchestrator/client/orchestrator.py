@@ -45,6 +45,7 @@ from orchestrator.service.replay_preview import ReplayPreview, preview
 from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots
 from orchestrator.service.submit import Place, Wishes, check_wishes, executors_of, publish, submit, to_values
 from orchestrator.settings import Settings
+from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method, SuspensionState
 from orchestrator.store.signals import Audit
@@ -313,6 +314,11 @@ class Orchestrator:
         return Suspensions(
             lambda: self._open().services, running=lambda executors: self._running(executors).services, user=user
         )
+
+    @property
+    def limits(self) -> LimitStore:
+        """How many executions may run at once, which do, and which wait."""
+        return LimitStore(self._open().database)
 
     # -- steering --------------------------------------------------------------------------------------------------
 

@@ -54,9 +54,7 @@ class Suspensions:
         """
         return find(execution_id, self._services(), name=name)
 
-    def lift(
-        self, execution_id: str, result: object = None, *, name: str = "", actor: str | None = None
-    ) -> Suspension:
+    def lift(self, execution_id: str, result: object = None, *, name: str = "", actor: str | None = None) -> Suspension:
         """Let an execution go on: with yes, if its task asks a question.
 
         Args:

@@ -18,12 +18,6 @@ from orchestrator.model.values import Value
 _HAS_SUCCEEDED: Final = frozenset(
     {TaskState.SUCCEED, TaskState.PENDING_ROLLBACK, TaskState.ROLLBACK_IN_PROCESS, TaskState.ROLLEDBACK}
 )
-_SOURCE: Final = {
-    TaskState.SKIPPED: Reason.SOURCE_SKIPPED,
-    TaskState.CANCELLED: Reason.SOURCE_CANCELLED,
-    TaskState.FAILED: Reason.SOURCE_FAILED,
-    TaskState.FATAL: Reason.SOURCE_FAILED,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,4 +99,5 @@ def _leads_on(plan: Plan, progress: Progress, source: int) -> bool:
 def _why_not(progress: Progress, source: int) -> Reason:
     if source < TRIGGER:
         return Reason.CATCHER_NOT_CALLED
-    return _SOURCE.get(progress.status(source).state, Reason.SOURCE_FAILED)
+    is_skipped = progress.status(source).state is TaskState.SKIPPED
+    return Reason.SOURCE_SKIPPED if is_skipped else Reason.SOURCE_FAILED

@@ -31,7 +31,6 @@ class Reason(StrEnum):
     OTHER_EDGE_TAKEN = "OTHER_EDGE_TAKEN"
     SOURCE_FAILED = "SOURCE_FAILED"
     SOURCE_SKIPPED = "SOURCE_SKIPPED"
-    SOURCE_CANCELLED = "SOURCE_CANCELLED"
     NO_EDGE_TRUE = "NO_EDGE_TRUE"  # several edges, each for a reason of its own
     # what stopped an execution, and with it whatever had not ended
     FATAL = "FATAL"  # task, error

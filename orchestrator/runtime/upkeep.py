@@ -16,7 +16,8 @@ from typing import Any, Final
 from celery import bootsteps
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.service.apply import pursue_marked
+from orchestrator.service.apply import pursue_marked, start_held
+from orchestrator.service.limits import look_at_limits
 from orchestrator.service.schedules import fire_due_schedules
 from orchestrator.service.services import Services
 from orchestrator.service.timers import fire_due_timers
@@ -52,12 +53,17 @@ def _jobs() -> list[_Job]:
     return [
         _Job(fire_due_timers, every_s=LOOK_EVERY_S),
         _Job(_fire_schedules, every_s=1.0),
+        _Job(_look_at_limits, every_s=5.0),
         _Job(_end_stops, every_s=5.0),  # whoever stops something ends it, too: this is for what a crash has left
     ]
 
 
 def _fire_schedules(services: Services) -> float | None:
     return 0.0 if fire_due_schedules(services) else None
+
+
+def _look_at_limits(services: Services) -> float | None:
+    return look_at_limits(services, start=start_held)
 
 
 def _end_stops(services: Services) -> None:

@@ -26,6 +26,7 @@ from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value
+from orchestrator.service.limits import admit_after
 from orchestrator.service.services import Services
 from orchestrator.service.start import (
     join_message,
@@ -206,6 +207,8 @@ def follow_up(change: Commit, fired: Sequence[Fired], services: Services) -> Non
     messages += [join_message(each) for each in fired]
     if messages:
         services.publisher.publish(messages)
+    if change.outcome is not None:
+        admit_after(stored, services, start=start_held)
     if change.revoked or (change.signal is Signal.STOPPING and stored.signal is not Signal.STOPPING):
         pursue(stored.id, services)
 

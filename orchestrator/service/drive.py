@@ -19,8 +19,9 @@ from typing import Final
 
 from orchestrator.engine.canvas import Chord, Message
 from orchestrator.model.timers import TimerKind
-from orchestrator.service.apply import pursue
+from orchestrator.service.apply import pursue, start_held
 from orchestrator.service.batch import Batch
+from orchestrator.service.limits import admit_after
 from orchestrator.service.perform import Performer
 from orchestrator.service.services import Services
 from orchestrator.service.start import join_message, start_messages, to_message
@@ -115,6 +116,8 @@ class _Drive:
         self._publish(change, written)
         if change.signal is Signal.STOPPING and change.execution.signal is not Signal.STOPPING:
             pursue(key.execution_id, self._services)
+        if change.outcome is not None:
+            admit_after(change.execution, self._services, start=start_held)
         self._batch.stand_on(change)
         return True
 

@@ -10,6 +10,7 @@ from orchestrator.engine.decide import decide
 from orchestrator.engine.decisions import Decision, Dispatch, Timer
 from orchestrator.engine.events import Started
 from orchestrator.engine.inputs import bind_inputs
+from orchestrator.engine.limits import limits_for
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import Progress, pack
 from orchestrator.model.history import Outcome
@@ -73,6 +74,9 @@ def new_execution(
     if hold is None:
         decision = decide(plan, taken_over, Started(), parameters=seen, is_sync=is_sync)
     is_over = decision.progress.state.is_final
+    needs = limits_for(
+        plan.version, request, project=project, location=location, executor=executor, is_root=parent is None
+    )
     return NewExecution(
         id=execution_id,
         project=project,
@@ -92,6 +96,8 @@ def new_execution(
         hold=hold,
         priority=priority,
         parameters=results or {},
+        needs=() if is_over or hold is not None else needs,
+        undecided=pack(plan, taken_over),
     )
 
 

@@ -261,7 +261,6 @@ def _edge_says(case: Case, false: FalseEdge) -> str:
 
 _WHAT_BECAME: Final[Mapping[Reason, str]] = {
     Reason.SOURCE_SKIPPED: "was skipped",
-    Reason.SOURCE_CANCELLED: "was cancelled",
     Reason.SOURCE_FAILED: "failed",
 }
 

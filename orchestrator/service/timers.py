@@ -6,20 +6,25 @@ that only one can win, and that deletes it. One that nothing waits for any more 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.engine.events import DeadlinePassed, Failed, RestartDue, RetryDue
+from orchestrator.errors import Unreachable
 from orchestrator.model.history import EntryKind, ErrorInfo
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.apply import Standing, Step, apply, start_held
+from orchestrator.service.limits import may_begin
 from orchestrator.service.notices import publish_notice
 from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
 from orchestrator.service.start import with_system_variables
 from orchestrator.service.suspensions import expire, remind
-from orchestrator.store.rows import AttemptKey, Due, DueTimer, LiveAttempt
+from orchestrator.store.rows import AttemptKey, Due, DueTimer, Hold, LiveAttempt
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 100  # timers a look; the rest is found by the next one, at once
 HARD_AFTER_S: Final = 10.0  # how long after its timeout an attempt that is still running is taken from its worker
@@ -33,13 +38,21 @@ def fire_due_timers(services: Services) -> float | None:
     """
     due, next_in_s = services.store.take_timers(limit=_AT_ONCE)
     for each in due:
-        if not _FIRE[each.kind](each, services):
-            services.store.drop_timer(each)
+        try:
+            if not _FIRE[each.kind](each, services):
+                services.store.drop_timer(each)
+        except Unreachable:  # nor would the others get through
+            raise
+        except Exception:  # one that cannot be fired must not hold up those that are due after it, again and again
+            log.exception("timer not fired; it is tried again later", extra={"timer": each})
     return next_in_s
 
 
 def _fire_start(due: DueTimer, services: Services) -> bool:
-    return start_held([due.key.execution_id], services) > 0
+    stored, _ = services.store.read(due.key.execution_id)
+    is_put_off = stored.hold is Hold.SCHEDULED and not stored.state.is_final
+    # One that has to wait for a limit is started when it has its slot: its own timer is over.
+    return is_put_off and may_begin(stored, services) and start_held([stored.id], services) > 0
 
 
 def _stepping(next_step: Callable[[DueTimer, Standing, Services], Step | None]) -> Callable[[DueTimer, Services], bool]:
@@ -74,8 +87,10 @@ def _restart(due: DueTimer, standing: Standing, services: Services) -> Step:  # 
 
 
 def _deadline(due: DueTimer, standing: Standing, services: Services) -> Step:  # noqa: ARG001
-    spent_s = (due.due_at - (standing.stored.scheduled_at or standing.stored.created_at)).total_seconds()
-    error = ErrorInfo(message=f"the execution was not over {spent_s:g} s after it began", code="EXECUTION_TIMEOUT")
+    stored = standing.stored
+    spent_s = ((stored.deadline_at or due.due_at) - (stored.scheduled_at or stored.created_at)).total_seconds()
+    message = f"the execution was not over {round(spent_s, 1):g} s after it began"
+    error = ErrorInfo(message=message, code="EXECUTION_TIMEOUT")
     return Step(
         event=DeadlinePassed(error=error),
         kind=EntryKind.DEADLINE_PASSED,
@@ -90,8 +105,10 @@ def _timeout(due: DueTimer, standing: Standing, services: Services) -> Step | No
     An attempt that waits for its sub-executions is nobody's to end but ours.
     """
     live = standing.live.get(due.key.number)
-    config = standing.plan.tasks[due.key.number].config
-    if live is None or live.key.attempt != due.key.attempt or config.timeout_ms is None or live.started_at is None:
+    if live is None or live.key.attempt != due.key.attempt or live.started_at is None:
+        return None
+    config = standing.plan.tasks[live.key.number].config
+    if config.timeout_ms is None:
         return None
     timeout_s = config.timeout_ms / 1000
     hard_at = live.started_at + timedelta(seconds=timeout_s + HARD_AFTER_S)
@@ -115,9 +132,10 @@ def _queue(due: DueTimer, standing: Standing, services: Services) -> Step | None
 def _fail(live: LiveAttempt, standing: Standing, services: Services, error: ErrorInfo, kind: TimerKind) -> Step:
     key: AttemptKey = live.key
     started_at: datetime = live.started_at or standing.now
+    is_rollback = standing.progress.status(key.number).is_rolling_back
     return Step(
         event=Failed(number=key.number, attempt=key.attempt, error=error, jitter=services.jitter()),
-        kind=EntryKind.FAILED,
+        kind=EntryKind.ROLLBACK_FAILED if is_rollback else EntryKind.FAILED,
         number=key.number,
         attempt=key.attempt,
         worker=live.worker or "",

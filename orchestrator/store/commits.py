@@ -12,6 +12,7 @@ Only ``ExecutionStore`` calls this; it owns the transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,9 +21,10 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestrator.model.json_text import to_json_text
-from orchestrator.model.states import FINAL_EXECUTION_STATES
+from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, to_value
+from orchestrator.store.limits import Entrant, enter, leave
 from orchestrator.store.rows import (
     AttemptKey,
     Commit,
@@ -162,6 +164,8 @@ def write(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
         connection.execute(sa.delete(parameters).where(parameters.c.execution_id == change.execution.id))
     if change.outcome is not None:
         fired += _arrive(connection, change.execution.parent)
+        if change.execution.is_limited:
+            leave(connection, change.execution.id)
     else:
         _keep_parameters(connection, change)
     return fired
@@ -307,6 +311,7 @@ def _queue_timers(ready: Iterable[NewAttempt]) -> list[Due]:
 
 def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> None:
     """Executions with their ready start tasks."""
+    new = _admitted(connection, new)
     if begun := [_execution_row(each) for each in new if each.outcome is None]:
         connection.execute(sa.insert(executions), begun)
     if over := [_execution_row(each) for each in new if each.outcome is not None]:
@@ -315,6 +320,32 @@ def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) ->
         connection.execute(sa.insert(live_attempts), rows)
     for each in new:
         _insert_unusual(connection, each)
+
+
+def _admitted(connection: sa.Connection, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
+    """Those that a limit holds for take their slots, or wait with nothing decided."""
+    entrants = [
+        Entrant(
+            execution_id=each.id,
+            needs=each.needs,
+            priority=each.priority,
+            awaited_by=each.parent.execution_id if each.parent and each.parent.round is not None else None,
+        )
+        for each in new
+        if each.needs
+    ]
+    answers = enter(connection, entrants) if entrants else {}
+    if not answers:
+        return new
+    return [each if (may_start := answers.get(each.id)) is None else _limited(each, may_start) for each in new]
+
+
+def _limited(new: NewExecution, may_start: bool) -> NewExecution:
+    if may_start:
+        return replace(new, is_limited=True)
+    return replace(
+        new, is_limited=True, hold=Hold.LIMITED, progress=new.undecided, ready=(), state=ExecutionState.PENDING
+    )
 
 
 def _insert_unusual(connection: sa.Connection, new: NewExecution) -> None:
@@ -364,6 +395,7 @@ def _execution_row(new: NewExecution) -> dict[str, Any]:
         "position": parent and parent.position,
         "priority": new.priority,
         "hold": None if new.hold is None else new.hold.value,
+        "is_limited": new.is_limited,
         "is_start_recorded": new.recorded is not None or new.hold is not None,
         "scheduled_at": new.scheduled_at,
         "request_id": new.request_id,

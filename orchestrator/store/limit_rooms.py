@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from orchestrator.engine.limits import PATIENCE, Room, Turn, is_kept
 from orchestrator.model.limits import Rate
 from orchestrator.model.states import FINAL_EXECUTION_STATES
-from orchestrator.store.limit_terms import LineStanding, Terms, chunks, terms_of
+from orchestrator.store.limit_terms import Standing, Terms, chunks, terms_of
 from orchestrator.store.rows import Hold
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, now
 
 UNSTARTED_S: Final = 5.0  # whoever admits an execution starts it within milliseconds
-IN_LINE: Final = limit_waiters.c.standing == LineStanding.IN_LINE.value
+IN_LINE: Final = limit_waiters.c.standing == Standing.IN_LINE.value
 IN_ORDER: Final = (limit_waiters.c.rank, limit_waiters.c.since, limit_waiters.c.execution_id)
 _STRIPES: Final = 512
 _LOCK_SPACE: Final = zlib.crc32(b"orchestrator limits") >> 1  # apart from the other advisory locks; a positive int4
@@ -89,7 +89,7 @@ def _started(connection: sa.Connection, name: str, rate: Rate) -> int:
 def _kept(connection: sa.Connection, names: Collection[str]) -> Iterable[tuple[str, Turn]]:
     for chunk in chunks(names):
         kept = sa.select(limit_waiters.c.limit_name, *IN_ORDER).where(
-            limit_waiters.c.limit_name.in_(chunk), limit_waiters.c.standing == LineStanding.KEPT.value
+            limit_waiters.c.limit_name.in_(chunk), limit_waiters.c.standing == Standing.KEPT.value
         )
         for row in connection.execute(kept):
             yield row.limit_name, (row.rank, row.since, row.execution_id)

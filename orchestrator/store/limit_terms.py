@@ -42,7 +42,7 @@ class LimitSource(StrEnum):
     OPERATOR = "OPERATOR"
 
 
-class LineStanding(StrEnum):
+class Standing(StrEnum):
     """How an execution that waits stands to one of its limits. It is in line at exactly one of them."""
 
     IN_LINE = "IN_LINE"
@@ -162,7 +162,7 @@ class LimitStore:
                 execution_id=row.execution_id,
                 priority=MOST_URGENT - row.rank,
                 since=row.since,
-                is_in_line=row.standing == LineStanding.IN_LINE,
+                is_in_line=row.standing == Standing.IN_LINE,
             )
             for row in rows
         )

@@ -27,7 +27,7 @@ from orchestrator.engine.canvas import MOST_URGENT
 from orchestrator.engine.limits import Turn, Turns, Waiter, full_limit, give_turns, is_kept
 from orchestrator.model.states import FINAL_EXECUTION_STATES
 from orchestrator.store.limit_rooms import IN_LINE, IN_ORDER, first_in_lines, lock_limits, rate_of, rooms_of
-from orchestrator.store.limit_terms import LineStanding, Terms, chunks, terms_of
+from orchestrator.store.limit_terms import Standing, Terms, chunks, terms_of
 from orchestrator.store.rows import DEFAULT_PRIORITY, Hold
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, now
 
@@ -190,7 +190,7 @@ def _wait(connection: sa.Connection, waiting: Sequence[tuple[Entrant, tuple[str,
             "rank": entrant.rank,
             "since": first + timedelta(microseconds=position),  # those that come together keep their order
             "needs": len(needs),
-            "standing": (LineStanding.IN_LINE if name == line else LineStanding.ELSEWHERE).value,
+            "standing": (Standing.IN_LINE if name == line else Standing.ELSEWHERE).value,
         }
         for position, (entrant, needs, line) in enumerate(waiting)
         for name in needs
@@ -303,7 +303,7 @@ def _load(connection: sa.Connection, execution_ids: Collection[str]) -> _Found:
 
 
 def _to_waiter(rows: Sequence[Any]) -> Waiter:
-    line = next(row for row in rows if row.standing == LineStanding.IN_LINE)
+    line = next(row for row in rows if row.standing == Standing.IN_LINE)
     return Waiter(
         execution_id=line.execution_id,
         rank=line.rank,
@@ -324,10 +324,10 @@ def _write(connection: sa.Connection, turns: Turns, terms: Mapping[str, Terms]) 
         leaving[each.line, is_kept(each.line, each.lost + 1)].append(each.execution_id)
         joining[line].append(each.execution_id)
     for (line, is_now_kept), ids in leaving.items():
-        standing = LineStanding.KEPT if is_now_kept else LineStanding.ELSEWHERE
+        standing = Standing.KEPT if is_now_kept else Standing.ELSEWHERE
         _stand(connection, line, ids, standing=standing.value, lost=limit_waiters.c.lost + 1)
     for line, ids in joining.items():
-        _stand(connection, line, ids, standing=LineStanding.IN_LINE.value)
+        _stand(connection, line, ids, standing=Standing.IN_LINE.value)
 
 
 def _stand(connection: sa.Connection, line: str, execution_ids: Collection[str], **values: Any) -> None:

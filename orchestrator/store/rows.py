@@ -108,7 +108,7 @@ class Replay:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewExecution:
-    """An execution to create, with its start already decided unless it is held.
+    """An execution to create, with its start already decided unless it is held; undone if it has to wait for a limit.
 
     ``recorded`` is the entry that its history begins with, where the start does not follow from the request alone.
     """
@@ -135,6 +135,9 @@ class NewExecution:
     request_id: str | None = None
     replay: Replay | None = None
     recorded: Entry | None = None
+    needs: tuple[str, ...] = ()  # the limits that may hold for it: engine.limits
+    is_limited: bool = False  # one of them does
+    undecided: str = ""  # its progress if it has to wait for one of them
     parameters: Mapping[str, Value] = field(default_factory=dict)  # that differ from the request: a replay's
 
 

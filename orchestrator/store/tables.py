@@ -299,7 +299,7 @@ limit_waiters = sa.Table(
     sa.Column("rank", sa.SmallInteger, nullable=False),  # 9 minus the priority: the lowest goes first
     sa.Column("since", Instant, nullable=False),  # the same for all limits of an execution
     sa.Column("needs", sa.Integer, nullable=False),  # how many limits this execution waits for
-    sa.Column("standing", sa.String(10), nullable=False),  # store.limit_terms.LineStanding: whether it is in line here
+    sa.Column("standing", sa.String(10), nullable=False),  # store.limit_terms.Standing: whether it is in line here
     sa.Column("lost", sa.SmallInteger, nullable=False, server_default="0"),  # turns here, when another limit was full
     sa.Index(None, "standing", "limit_name", "rank", "since", "execution_id"),
     sa.Index(None, "execution_id"),

@@ -1,5 +1,6 @@
 """A world in which executions are stopped, undone and resumed: more task types, and the clock in the test's hands."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 
 from orchestrator.model.task_types import Child, Done, StartChildren, Suspend, TaskType
 from orchestrator.model.values import from_python
+from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service.control import kill
 from orchestrator.service.drive import drive
 from orchestrator.service.query import TreeReader
@@ -77,6 +79,8 @@ class ControlWorld(World):
 
     def __init__(self, database, folder):
         super().__init__(database, folder)
+        # The guard would end code that a test has asked to stop, once that takes a second.
+        self.services = replace(self.services, guard=ProcessGuard(look_every_s=3600))
         self.undo, self.undone, self.asking = {}, [], {}
         for new in (
             TaskType(name="Undo", run=self.roll_back),

@@ -133,8 +133,11 @@ def test_who_loses_the_race_is_asked_again_about_what_is_there_now(world, monkey
 def test_an_answer_during_a_drive_and_its_commit_both_count(world):
     first, second, _ = world.submit(asks(1, next=[3]), heavy(2, next=[3]), heavy(3), starts=[1, 2])
     world.drive(first)
-    world.code[2] = lambda: resolve(world.id, world.services, is_lifted=True, actor="ann") and None
 
+    def answered_meanwhile():
+        resolve(world.id, world.services, is_lifted=True, actor="ann")
+
+    world.code[2] = answered_meanwhile
     world.drive(second)
 
     assert world.states() == {1: "SUCCEED", 2: "SUCCEED", 3: "PENDING_EXECUTION"}

@@ -16,7 +16,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.service.submit import new_id
 from orchestrator.store.commits import insert_executions
 from orchestrator.store.limit_rooms import UNSTARTED_S, look
-from orchestrator.store.limit_terms import LimitSource, LimitStore, LineStanding, Terms
+from orchestrator.store.limit_terms import LimitSource, LimitStore, Standing, Terms
 from orchestrator.store.limits import Admission, Entrant, enter, enter_late, leave, take_turn
 from orchestrator.store.rows import AttemptKey, Hold, Signal
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, limits, now
@@ -367,7 +367,7 @@ def test_a_kept_slot_is_seen_by_newcomers(database, house):
     house.come(I)
     both, _ = house.come(E, I)
     is_kept = (limit_waiters.c.execution_id == both, limit_waiters.c.limit_name == E)
-    house.change(limit_waiters, *is_kept, standing=LineStanding.KEPT.value)
+    house.change(limit_waiters, *is_kept, standing=Standing.KEPT.value)
 
     _, is_admitted = house.come(E)
     _, is_more_urgent = house.come(E, priority=9)
@@ -381,7 +381,7 @@ def test_who_is_withdrawn_waits_no_more_and_what_was_kept_for_it_is_free(house):
     house.come(I)
     both, _ = house.come(E, I)
     is_kept = (limit_waiters.c.execution_id == both, limit_waiters.c.limit_name == E)
-    house.change(limit_waiters, *is_kept, standing=LineStanding.KEPT.value)
+    house.change(limit_waiters, *is_kept, standing=Standing.KEPT.value)
     behind, _ = house.come(E)
 
     freed = house.go(both, ExecutionState.CANCELLED)

@@ -460,6 +460,28 @@ def test_a_replay_whose_start_is_put_off_begins_with_what_it_takes_over(world):
     assert world.look(held.id).task(1).is_reused
 
 
+def test_a_replay_waits_for_a_limit_like_any_execution(world):
+    tasks = [heavy(1, next=[2]), heavy(2, next=[3]), asks(3)]
+    world.code = {1: lambda: {"b": 1}, 2: break_down}
+    version_id, _ = world.publish(flow("flow", *tasks, parameters=A_AND_B) | {"limits": {"maxConcurrent": 1}})
+    first = world.start_now(version_id)
+    world.drive_all()
+    mended(world, 2)
+    other = world.start_now(version_id)
+    world.drive_all()
+
+    second = world.replay(first, mode=FAILURE)
+    waiting, ran = world.tasks_of(second), list(world.ran)
+    world.kill(other)
+    world.drive_all()
+
+    assert waiting == {1: "SUCCEED", 2: "PENDING_EXECUTION", 3: "PENDING_EXECUTION"}
+    assert ran == []
+    assert world.ran == [2, 3]
+    assert world.saw[0] == (1, 1, None)
+    assert world.look(second).state is ExecutionState.SUSPENDED
+
+
 # -- another version -----------------------------------------------------------------------------------------------
 
 
@@ -640,7 +662,6 @@ def test_where_nothing_failed_there_is_no_failure_point(world):
     assert "from the beginning" in refused(world, NoFailurePoint, mode=FAILURE)
 
 
-@pytest.mark.parametrize("mode", ReplayMode)
 @pytest.mark.parametrize(
     ("error", "wish"),
     [
@@ -656,10 +677,10 @@ def test_where_nothing_failed_there_is_no_failure_point(world):
         (InvalidValue, {"mode": "REPLAY_MODE_UNSPECIFIED"}),
     ],
 )
-def test_what_does_not_fit_is_refused(world, mode, error, wish):
+def test_what_does_not_fit_is_refused(world, error, wish):
     broken_chain(world)
 
-    refused(world, error, **({"mode": mode} | wish))
+    refused(world, error, **({"mode": FAILURE} | wish))
 
 
 def test_a_required_parameter_must_be_there_if_the_original_request_is_left_out(world):

@@ -31,7 +31,7 @@ from orchestrator.model.history import ErrorInfo
 from orchestrator.model.integration import IntegrationVersion, JoinStrategy, NextTask
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import DataType, Value
-from tests.unit.engine.test_decide_properties import PROPERTY, flows, orders
+from tests.unit.engine.random_flows import PROPERTY, flows, orders
 from tests.unit.factories import make_catcher, make_rollback, make_task
 
 MOST_EVENTS = 2_000
