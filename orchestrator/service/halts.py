@@ -87,12 +87,11 @@ def _from_above(link: ParentLink, halt: Halt | None, reader: Reader) -> Stop:
     if above is not None and above.kind is not HaltKind.KILLED:
         stop = find_stop(parent, reader)
         assert stop is not None, "it has a halt"
-        because = f"execution {link.execution_id}, which had started it, was stopped: {stop.because}"
+        because = f"execution {link.execution_id} above it was stopped: {stop.because}"
         return Stop(Reason.PARENT_STOPPED, because, {**stop.facts, **place, "because": stop.reason.value})
     audit = reader.audit(link.execution_id)
     if audit is not None:
-        whom = f"execution {link.execution_id}, which had started it"
-        return _by_signal(link.execution_id, audit, halt, whom=whom)
+        return _by_signal(link.execution_id, audit, halt, whom=f"execution {link.execution_id} above it")
     return _killed(parent, halt, reader)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.engine.failures import counting_policy, policies_of
+from orchestrator.engine.failures import counting_policy, policies_of, to_parameters
 from orchestrator.engine.plan import TRIGGER, Plan
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.policies import FailurePolicy, RetryStrategy
@@ -86,7 +86,7 @@ class Trail:
         for number in entry.states:
             self.since[number] = entry
         is_halted = self.halt is not None
-        policy = self._policy(entry) if entry.kind is EntryKind.FAILED else None
+        policy = self._policy(entry) if entry.kind in (EntryKind.FAILED, EntryKind.ROLLBACK_FAILED) else None
         if entry.kind.is_checkpoint and entry.kind is not EntryKind.LATE:
             self.endings[entry.task_number] = Ending(entry=entry, policy=policy, is_halted=is_halted)
         self._see_halt(entry, policy)
@@ -111,9 +111,13 @@ class Trail:
         return self._is_post and not self._is_resumed
 
     def _policy(self, entry: Entry) -> FailurePolicy:
+        """The policy that counted, found as it was then (``engine.failures``, ``engine.rollback``)."""
         config = self._plan.tasks[entry.task_number].config
         seen = with_system_variables(self._parameters, is_sync=self._is_sync)
-        return counting_policy(policies_of(config, is_sync=self._is_sync), seen)
+        if entry.kind is EntryKind.FAILED:
+            return counting_policy(policies_of(config, is_sync=self._is_sync), seen)
+        error = {} if entry.error is None else to_parameters(entry.error)
+        return counting_policy([config.rollback and config.rollback.failure_policy], {**seen, **error})
 
     def _see_halt(self, entry: Entry, policy: FailurePolicy | None) -> None:
         """The first thing that stops it for good counts; before that, a restart that was to come."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,6 @@ from orchestrator.errors import WaitTimeout
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.suspensions import CLOCK, MayNotResolve, SuspensionAnswered
 from orchestrator.settings import Settings
-from orchestrator.store.database import Database
 from orchestrator.store.rows import SuspensionState
 from orchestrator.store.tables import celery_results, timers
 from tests.flows import calls, flow, parameter, task
@@ -33,12 +33,13 @@ ORDER = "api_trigger/ecom-order-processing_API_1"
 BOSS = "boss@example.org"
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 COMMAND_LIMIT_S, LIMIT_S = 60, 30.0
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def make_due(database, execution_id, kind):
     with database.begin() as connection:
         changed = sa.update(timers).where(timers.c.execution_id == execution_id, timers.c.kind == kind)
-        assert connection.execute(changed.values(due_at=sa.func.datetime("now", "-1 minute"))).rowcount == 1
+        assert connection.execute(changed.values(due_at=LONG_AGO)).rowcount == 1
 
 
 def mails(home, execution_id):
@@ -357,14 +358,13 @@ def test_a_second_question_ends_the_command_again_and_a_result_is_json(typed, tm
 
 
 def test_the_parent_goes_on_when_its_sub_execution_is_answered(typed, tmp_path):
-    """``run`` goes on waiting for the parent, so it is given up after a while."""
     parent = flow("parent", task(1, "SubWorkflowExecutorV2Task", takes=calls("approval", executionMode="SYNC")))
-    write(tmp_path, parent)
-    (tmp_path / "approval.json").write_text(json.dumps(approval()))
-    assert typed("run", "flow.json", "--with", "approval.json", "--timeout", 5).returncode == 1
-    ((child, *_),) = waiting_of(typed)
+    with Orchestrator(Settings(home=tmp_path / "home", concurrency=1)) as orchestrator:
+        orchestrator.publish(approval())
+        orchestrator.submit(parent)
+        (waiting,) = until(orchestrator.suspensions.list, what="the question")
 
-    lifted = typed("lift", child)
+    lifted = typed("lift", waiting.execution_id)
 
     assert lifted.returncode == 0, lifted.stderr
     assert "execution of 'parent' SUCCEEDED" in lifted.stdout
