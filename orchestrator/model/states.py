@@ -2,11 +2,10 @@
 
 Execution::
 
-                    +--> SUSPENDED -----+
-                    |        ^          |
-    PENDING --> PROCESSING <-+----------+--> SUCCEEDED | FAILED | CANCELLED
-                    ^        v          |
-                    +-- RETRY_ON_HOLD --+
+                 +-- each leads to each other -----------------+
+    PENDING -------> PROCESSING    RETRY_ON_HOLD    SUSPENDED  | ---> SUCCEEDED | FAILED | CANCELLED
+       |         +---------------------------------------------+                         ^
+       +---------------------------------------------------------------------------------+
 
 Task::
 
