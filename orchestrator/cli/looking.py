@@ -13,7 +13,7 @@ import typer
 from orchestrator.cli.app import app, print_json, say
 from orchestrator.cli.arguments import AsJson, ExecutionId, Home, read_settings
 from orchestrator.cli.executions import is_unused
-from orchestrator.errors import ExecutionNotFound
+from orchestrator.errors import ExecutionNotFound, InvalidValue
 
 if TYPE_CHECKING:
     from orchestrator.client import Orchestrator
@@ -39,10 +39,10 @@ def snapshots(
     """Show an execution after each of its checkpoints, or what differs between two of them."""
     from orchestrator.cli import telling
 
+    compared = None if diff is None else [_parse_checkpoint(text) for text in diff]
     with _looking(execution_id, home) as orchestrator:
-        if diff is not None:
-            one, other = map(_parse_checkpoint, diff)
-            found = orchestrator.difference(execution_id, one, other)
+        if compared is not None:
+            found = orchestrator.difference(execution_id, *compared)
             _print(found.to_document(), telling.difference_lines(found), as_json=as_json)
             return
         taken = orchestrator.snapshots(execution_id, task=task, with_parameters=not no_parameters)
@@ -96,9 +96,7 @@ def _looking(execution_id: str, home: Path | None) -> Iterator[Orchestrator]:
 def _parse_checkpoint(text: str) -> Checkpoint:
     parts = _CHECKPOINT.fullmatch(text)
     if parts is None:
-        raise typer.BadParameter(
-            f"found {text!r}, expected an index such as 0 or -1, or TASK-ATTEMPT", param_hint="--diff"
-        )
+        raise InvalidValue("--diff", repr(text), "an index such as 0 or -1, or TASK-ATTEMPT")
     return int(parts["index"]) if parts["index"] else (int(parts["task"]), int(parts["attempt"]))
 
 

@@ -2,17 +2,20 @@
 
 Labels and descriptions are there for people: where only they differ, nothing does. Everything else of a task counts,
 its retry policies and its executor too. What a result would have been under another policy, nobody knows.
+
+Values are compared as JSON texts: within a document Python takes true for 1, and 1.0 too.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from orchestrator.model.integration import IntegrationParameter, IntegrationVersion, NextTask, TaskConfig, TriggerConfig
 from orchestrator.model.json_text import to_json_text
-from orchestrator.model.values import Value
+from orchestrator.model.values import DataType, Value, to_value
 
 _KEYS: Final = {
     "next_tasks": "nextTasks", "fork": "nextTasksExecutionPolicy", "join": "taskExecutionStrategy",
@@ -68,8 +71,29 @@ def compare(old: IntegrationVersion, new: IntegrationVersion, *, trigger_id: str
 
 
 def meaning(config: TaskConfig) -> TaskConfig:
-    """The config without what is there for people."""
-    return replace(config, display_name="", description="", next_tasks=_edges(config.next_tasks))
+    """The config without what is there for people, and with values that are equal only if they are the same."""
+    undoes = config.rollback
+    return replace(
+        config,
+        display_name="",
+        description="",
+        next_tasks=_edges(config.next_tasks),
+        parameters=_exactly(config.parameters),
+        rollback=undoes and replace(undoes, parameters=_exactly(undoes.parameters)),
+    )
+
+
+def is_same(one: Value | None, other: Value | None) -> bool:
+    """Whether two values are written alike."""
+    return one == other and _text(one) == _text(other)
+
+
+def _exactly(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {key: Value(DataType.STRING, _text(value)) for key, value in values.items()}
+
+
+def _text(value: Value | None) -> str:
+    return "" if value is None else to_json_text(to_value(value))
 
 
 def _edges(edges: Sequence[NextTask]) -> tuple[NextTask, ...]:
@@ -83,19 +107,19 @@ def _keys(before: Any, after: Any) -> tuple[str, ...]:
 
 
 def _parameters(old: Sequence[IntegrationParameter], new: Sequence[IntegrationParameter]) -> Iterator[str]:
-    before, after = ({each.key: replace(each, display_name="") for each in side} for side in (old, new))
+    before, after = ({each.key: each for each in side} for side in (old, new))
     for key, parameter in after.items():
         if key not in before:
             yield f"parameter {key!r} is added ({parameter.data_type})"
-        elif parameter != before[key]:
-            yield f"parameter {key!r} is declared otherwise: {', '.join(_declared(before[key], parameter))}"
+        elif differing := list(_declared(before[key], parameter)):
+            yield f"parameter {key!r} is declared otherwise: {', '.join(differing)}"
     for key in before:
         if key not in after:
             yield f"parameter {key!r} is removed"
 
 
 def _declared(before: IntegrationParameter, after: IntegrationParameter) -> Iterator[str]:
-    for key in _keys(before, after):
+    for key in _keys(_declaration(before), _declaration(after)):
         match key:
             case "dataType":
                 yield f"{key} {before.data_type} -> {after.data_type}"
@@ -105,6 +129,12 @@ def _declared(before: IntegrationParameter, after: IntegrationParameter) -> Iter
                 yield f"{key} {_shown(before.default)} -> {_shown(after.default)}"
             case _:
                 yield key
+
+
+def _declaration(parameter: IntegrationParameter) -> IntegrationParameter:
+    default = parameter.default and Value(DataType.STRING, _text(parameter.default))
+    schema = json.dumps(parameter.json_schema, sort_keys=True)
+    return replace(parameter, display_name="", default=default, json_schema=schema)
 
 
 def _shown(value: Value | None) -> str:

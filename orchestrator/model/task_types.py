@@ -4,7 +4,7 @@ A task type is a name, some facts about it, and a function ``run(context) -> Ste
 
 * ``Done(outputs)``          the task SUCCEEDs and these parameters change
 * ``StartChildren(...)``     sub-executions run first; when all are final, ``join(context, join) -> Step`` decides on
-* ``Suspend(...)``           the task waits for a person or an outside system
+* ``Suspend(...)``           the task waits for a person or an outside system, or for a time
 
 and a raised ``TaskError`` (or any exception) is the attempt's failure. Built-in types live in the package ``tasks``; a
 user's package adds its own with ``@task_type`` and the entry-point group ``orchestrator.task_types``.

@@ -34,6 +34,8 @@ def explain_execution(case: Case) -> Explanation:
 
 
 def _why(case: Case) -> Why:
+    if case.stop is not None and case.trail.halt is None:
+        return _stopped(case, "is about to be cancelled")
     match case.stored.state:
         case ExecutionState.PENDING:
             return _pending(case)
@@ -42,7 +44,7 @@ def _why(case: Case) -> Why:
         case ExecutionState.RETRY_ON_HOLD:
             return _held(case)
         case ExecutionState.SUSPENDED:
-            return _of_tasks(_waiting(case, TaskState.SUSPENDED), "waits")
+            return _of_tasks(_suspended(case), "waits")
         case ExecutionState.SUCCEEDED:
             return _succeeded(case)
         case ExecutionState.FAILED:
@@ -57,8 +59,6 @@ def _why(case: Case) -> Why:
 
 
 def _pending(case: Case) -> Why:
-    if case.stop is not None:
-        return _stopped(case, "is about to be cancelled")
     if case.stored.hold is not None:
         return not_begun(case)
     return _of_tasks(_under_way(case), "has not begun")
@@ -78,13 +78,19 @@ def _processing(case: Case) -> Why:
 def _held(case: Case) -> Why:
     if case.stop is not None and case.stop.reason is Reason.RESTART_TO_COME:
         return restart(case)
-    if _rolling_back(case):
-        return _of_tasks(_waiting(case, TaskState.PENDING_ROLLBACK), "is being undone")
-    return _of_tasks(_waiting(case, TaskState.RETRY_ON_HOLD), "waits")
+    held = sorted(
+        (explain_task(case, number) for number in _held_tasks(case)), key=lambda each: str(each.facts.get("at"))
+    )
+    return _of_tasks(held, "is being undone" if _rolling_back(case) else "waits")
 
 
-def _waiting(case: Case, state: TaskState) -> list[Explanation]:
-    return [explain_task(case, number) for number, task in case.tasks.items() if task.state is state]
+def _held_tasks(case: Case) -> list[int]:
+    """What a timer will try again."""
+    return [number for number in case.tasks if case.progress.status(number).is_held]
+
+
+def _suspended(case: Case) -> list[Explanation]:
+    return [explain_task(case, number) for number, task in case.tasks.items() if task.state is TaskState.SUSPENDED]
 
 
 def _under_way(case: Case) -> list[Explanation]:

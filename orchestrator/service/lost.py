@@ -1,7 +1,7 @@
 """Lost attempts: what a worker process held when it died.
 
 Its death is nobody's failure: the same attempt can be claimed again, and no retry policy counts it. But code that ends
-its process every time must not do so for ever: an attempt is lost ``MAX_LOSSES`` times at most, and then FAILED with the
+its process every time must not do so for ever: an attempt is lost ``MAX_LOSSES`` times at most, then FAILED with the
 code WORKER_LOST, under whatever policy it has. One that had its timeout behind it FAILED for that: its guard has ended
 the process, because nothing else did. In an execution that is stopping the death is what was waited for.
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from orchestrator.engine.differences import is_same
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import unpack
 from orchestrator.engine.replay import (
@@ -266,7 +267,7 @@ def _repeated(stored: StoredExecution, plan: Plan) -> dict[str, Value]:
     defaults = {
         key: coerce(each.default, each.data_type, key) for key, each in declared.items() if each.default is not None
     }
-    return {key: stored.request[key] for key in declared if stored.request[key] != defaults.get(key)}
+    return {key: stored.request[key] for key in declared if not is_same(stored.request[key], defaults.get(key))}
 
 
 def _deadline_s(stored: StoredExecution) -> float | None:

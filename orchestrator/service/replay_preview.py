@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from orchestrator.engine.differences import Differences, compare
+from orchestrator.engine.differences import Differences, compare, is_same
 from orchestrator.engine.replay import Reason, ReplayMode
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import TaskState
@@ -140,5 +140,5 @@ def _inputs(
     before: Mapping[str, Value], after: Mapping[str, Value]
 ) -> Iterator[tuple[str, tuple[Value | None, Value | None]]]:
     for key in dict.fromkeys((*before, *after)):
-        if before.get(key) != after.get(key):
+        if not is_same(before.get(key), after.get(key)):
             yield key, (before.get(key), after.get(key))

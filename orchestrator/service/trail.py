@@ -117,7 +117,8 @@ class Trail:
         if entry.kind is EntryKind.FAILED:
             return counting_policy(policies_of(config, is_sync=self._is_sync), seen)
         error = {} if entry.error is None else to_parameters(entry.error)
-        return counting_policy([config.rollback and config.rollback.failure_policy], {**seen, **error})
+        undoing = None if config.rollback is None else config.rollback.failure_policy
+        return counting_policy([undoing], {**seen, **error})
 
     def _see_halt(self, entry: Entry, policy: FailurePolicy | None) -> None:
         """The first thing that stops it for good counts; before that, a restart that was to come."""

@@ -529,6 +529,20 @@ def test_a_default_of_the_original_that_breaks_its_schema_is_no_obstacle(world):
     assert world.look(second).request == world.look().request
 
 
+def test_an_input_that_python_takes_for_the_default_is_repeated_as_it_was(world):
+    """Within a document true is 1 for Python, and for nobody else."""
+    declared = parameter("a", "JSON_VALUE", direction="IN", default={"n": 1})
+    version_id, _ = world.publish(flow("flow", heavy(1), parameters=[declared]))
+    given = {"a": from_python({"n": True}, "a")}
+    world.id = submit(version_id, given, world.services, place=Place(**PLACE))
+    world.drive_all()
+
+    second = world.replay()
+
+    assert world.look(second).request["a"].data["n"] is True
+    assert world.preview(parameters={"a": {"n": 1}}).inputs.keys() == {"a"}
+
+
 def test_an_input_that_does_not_fit_the_published_version_is_refused(world):
     world.start_flow(heavy(1), given={"b": 8})
     world.publish(flow("flow", heavy(1), parameters=[A_AND_B[0], parameter("b", "BOOLEAN_VALUE")]))

@@ -569,6 +569,15 @@ def test_those_who_may_answer_are_told_once(world):
     assert world.timers() == {"EXPIRE"}
 
 
+def test_of_two_workers_with_the_same_message_one_tells(world):
+    asking(world)
+    world.begin(task(1, "Ask"))
+    world.fire("NOTIFY")
+
+    assert sorted(at_once(partial(tell, world), partial(tell, world))) == [0, 1]
+    assert len(world.notices) == 1
+
+
 def test_a_notice_goes_to_the_executor_of_the_task(world):
     asking(world)
     world.begin(task(1, "Ask", executorId="office"))

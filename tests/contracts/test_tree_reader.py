@@ -1,9 +1,12 @@
 """An execution as people see it: folded from the history, however often it is read meanwhile."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.fold import Snapshots
+from orchestrator.service.lost import give_up
 from orchestrator.service.query import TreeReader
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
@@ -83,6 +86,31 @@ def test_a_task_that_a_worker_has_claimed_is_shown_as_running(world):
     assert running.state is TaskState.IN_PROCESS
     assert [(each.attempt, each.worker, each.ended_at) for each in running.attempts] == [(1, "me", None)]
     assert running.duration_s is None
+
+
+def test_a_task_whose_worker_died_waits_again_and_keeps_the_attempt_that_was_lost(world):
+    (key,) = world.submit(heavy(1))
+    world.services.store.claim(key, worker="dead")
+    give_up(world.id, world.services, worker="dead", reason="signal 9")
+
+    waiting = reader(world).read(world.id).task(1)
+    world.drive(key, worker="other")
+
+    done = reader(world).read(world.id).task(1)
+    assert waiting.state is TaskState.PENDING_EXECUTION
+    assert [(each.worker, each.error.code) for each in waiting.attempts] == [("dead", "WORKER_LOST")]
+    assert [(each.attempt, each.worker) for each in done.attempts] == [(1, "dead"), (1, "other")]
+
+
+def test_an_execution_can_be_read_without_what_is_below_it(world):
+    world.publish(flow("child", heavy(1)))
+    first, *_ = world.submit(task(1, "Call"))
+    world.drive(first)
+
+    alone = reader(world).read_alone(world.id)
+
+    assert alone == replace(reader(world).read(world.id), children=())
+    assert alone.task(1).state is TaskState.IN_PROCESS
 
 
 def test_an_execution_is_read_as_it_was_at_one_moment(world, monkeypatch):

@@ -74,6 +74,7 @@ def test_the_tutorial_does_what_it_says(tmp_path):
     assert 'greetings = ["HELLO, ADA!", "HELLO, BOB!"]' in everything
     assert "mean = 3.0" in everything
     assert "mean = 4.0" in everything
+    assert "refunded = 12" in everything
 
 
 def test_the_readme_example_runs_as_it_stands(tmp_path):

@@ -304,6 +304,23 @@ def test_an_uncaught_leaf_that_failed_counts_whatever_an_error_catcher_did():
     assert run.state is ExecutionState.FAILED
 
 
+def test_a_leaf_whose_failure_was_caught_has_not_failed():
+    """Task 1's failure counts, and another leaf has succeeded to make up for it."""
+    run = Run(
+        make_task(1, next=(2,)),
+        make_task(2),
+        make_task(3, error_catcher_id="catcher"),
+        make_task(8),
+        catchers=[CATCHER],
+    )
+    run.fail(1)
+    run.fail(3)
+
+    run.succeed(8)
+
+    assert run.state is ExecutionState.SUCCEEDED
+
+
 def test_a_leaf_whose_failure_was_caught_has_not_succeeded():
     """Task 1's failure counts, and no leaf has succeeded to make up for it."""
     run = Run(

@@ -263,13 +263,13 @@ def test_run_all_match_follows_every_true_edge_in_definition_order():
 
 
 def test_run_first_match_follows_the_first_true_edge_in_definition_order():
-    run = Run(make_task(1, next=((3, NEVER), 4, 2), fork=FIRST), make_task(2), make_task(3), make_task(4))
+    run = Run(make_task(1, next=((3, NEVER), 4, 2, 5), fork=FIRST), *map(make_task, (2, 3, 4, 5)))
 
     run.succeed(1)
 
     assert run.dispatched == [(1, 1), (4, 1)]
-    assert run.edges == {(0, 1): True, (1, 3): False, (1, 4): True, (1, 2): False}
-    assert run.tasks == {1: SUCCEED, 2: SKIPPED, 3: SKIPPED, 4: PENDING}
+    assert run.edges == {(0, 1): True, (1, 3): False, (1, 4): True, (1, 2): False, (1, 5): False}
+    assert run.tasks == {1: SUCCEED, 2: SKIPPED, 3: SKIPPED, 4: PENDING, 5: SKIPPED}
 
 
 def test_run_first_match_may_find_none():

@@ -34,6 +34,19 @@ def test_labels_and_descriptions_are_no_difference():
     assert compared(old, new) == Differences()
 
 
+@pytest.mark.parametrize("other", [True, 1.0])
+def test_what_python_takes_for_the_same_within_a_document_differs(other):
+    one, another = Value(DataType.JSON, {"a": [1]}), Value(DataType.JSON, {"a": [other]})
+    old = make_integration(make_task(1, parameters={"x": one}), parameters=[make_parameter("p", default=one)])
+    new = make_integration(make_task(1, parameters={"x": another}), parameters=[make_parameter("p", default=another)])
+
+    found = compared(old, new)
+
+    assert old.tasks == new.tasks
+    assert found.changed == {1: ("parameters",)}
+    assert len(found.others) == 1
+
+
 def test_tasks_that_came_went_and_changed_are_named():
     old = make_integration(make_task(1), make_task(2), make_task(3, next=(2,)))
     new = make_integration(make_task(1, timeout_ms=5, failure_policy=IGNORE), make_task(3, "Other"), make_task(4))

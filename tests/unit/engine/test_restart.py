@@ -187,6 +187,15 @@ def test_nothing_becomes_ready_while_the_execution_comes_to_rest():
     assert decision.states == {2: SUCCEED, 3: SKIPPED, 4: SKIPPED}
 
 
+def test_what_waits_meanwhile_is_skipped_without_waiting_for_its_other_parents():
+    run = Run(make_task(1, failure_policy=RESTART), make_task(2, next=(4,)), make_task(3, next=(4,)), make_task(4))
+    run.fail(1)
+
+    decision = run.succeed(2)
+
+    assert decision.states == {2: SUCCEED, 4: SKIPPED}
+
+
 # -- beginning again -----------------------------------------------------------------------------------------------
 
 

@@ -322,6 +322,7 @@ def test_a_rollback_is_tried_again_under_its_own_policy_until_that_is_used_up():
         assert run.state is ExecutionState.RETRY_ON_HOLD
         due = run.retry(1, attempt)
         assert due.dispatch == (Dispatch(number=1, attempt=attempt + 1, is_rollback=True),)
+        assert (run.progress.active, run.progress.held) == (1, 0)
         assert run.state is ExecutionState.PROCESSING
     over = run.fail(1, 4)
 
