@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.client import Orchestrator
     from orchestrator.service.snapshots import Checkpoint
 
-Task = Annotated[int | None, typer.Argument(metavar="[TASK]", help="The number of a task.", show_default=False)]
+Task = Annotated[int | None, typer.Argument(metavar="TASK", help="The number of a task.", show_default=False)]
 _CHECKPOINT: Final = re.compile(r"(?P<task>[0-9]{1,18})-(?P<attempt>[0-9]{1,18})|(?P<index>-?[0-9]{1,18})")
 
 

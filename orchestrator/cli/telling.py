@@ -82,7 +82,7 @@ def _entry_facts(entry: Entry, names: Mapping[int, str]) -> Iterator[str]:
     if entry.error is not None:
         kind = f"{entry.error.type}: " if entry.error.type else ""
         yield f"{kind}{clean(entry.error.message)} ({clean(str(entry.error.code))})"
-    others = [f"task {n} {state}" for n, state in entry.states.items() if n != entry.task_number]
+    others = [f"task {n} {state}" for n, state in sorted(entry.states.items()) if n != entry.task_number]
     if others:
         more = [f"{len(others) - _MOST_TASKS} more"] if len(others) > _MOST_TASKS else []
         yield f"so {', '.join([*others[:_MOST_TASKS], *more])}"

@@ -20,9 +20,8 @@ from orchestrator.model.states import TaskEvent, TaskState
 
 
 def undo(draft: Draft) -> None:
-    """Begin to roll back, once nothing runs; then whatever has nothing left to wait for."""
+    """Begin to roll back, once nothing runs; then whatever has nothing left to wait for. Nothing succeeds any more."""
     if draft.rolls_back and not draft.active:
-        draft.rolls_back = False
         for number, task in draft.plan.tasks.items():
             if task.config.rollback is not None and draft.status(number).state is TaskState.SUCCEED:
                 draft.bases[number] = draft.status(number).attempt

@@ -24,7 +24,20 @@ from orchestrator.store.suspensions import Suspension
 
 log = logging.getLogger(__name__)
 
+REMIND_EVERY_S: Final = 60.0  # reminders come at most so often: they are mail, and a definition may be wrong
 AGAIN_AFTER_S: Final = 300.0  # for a message that no worker took; if it was only slow, the second one finds no timer
+
+
+def remind(due: DueTimer, services: Services) -> bool:
+    """It is time to remind those who may answer; again and again, in the same interval. False at the end."""
+    key, found = due.key, pending(due.key, services)
+    if found is None or found.remind_after_s is None:
+        return False
+    again_s = max(found.remind_after_s, REMIND_EVERY_S)
+    timers = [Due(kind=TimerKind.REMIND, number=key.number, attempt=key.attempt, after_s=again_s)]
+    if found.who_may_resolve:
+        timers.append(Due(kind=TimerKind.NOTIFY, number=key.number, attempt=key.attempt, after_s=0.0))
+    return services.suspensions.count_reminder(key, timers)
 
 
 def publish_notice(due: DueTimer, services: Services) -> bool:

@@ -38,7 +38,6 @@ from orchestrator.store.suspensions import Suspension
 
 CLOCK: Final = "the clock"  # who resolves a suspension whose time is up
 MAX_ACTOR: Final = 256  # characters of the name of who answers; the column's width
-REMIND_EVERY_S: Final = 60.0  # reminders come at most so often: they are mail, and a definition may be wrong
 _TIMERS: Final = (TimerKind.EXPIRE, TimerKind.REMIND, TimerKind.NOTIFY)
 
 
@@ -311,18 +310,6 @@ def expire(due: DueTimer, services: Services) -> bool:
         lambda standing: _answer(standing, found, is_lifted=found.is_lifted_when_expired, actor=CLOCK, result=None),
     )
     return done is not None
-
-
-def remind(due: DueTimer, services: Services) -> bool:
-    """It is time to remind those who may answer; again and again, in the same interval. False at the end."""
-    key, found = due.key, pending(due.key, services)
-    if found is None or found.remind_after_s is None:
-        return False
-    again_s = max(found.remind_after_s, REMIND_EVERY_S)
-    timers = [Due(kind=TimerKind.REMIND, number=key.number, attempt=key.attempt, after_s=again_s)]
-    if found.who_may_resolve:
-        timers.append(Due(kind=TimerKind.NOTIFY, number=key.number, attempt=key.attempt, after_s=0.0))
-    return services.suspensions.count_reminder(key, timers)
 
 
 def pending(key: AttemptKey, services: Services) -> Suspension | None:

@@ -17,11 +17,11 @@ from orchestrator.model.history import EntryKind, ErrorInfo
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.apply import Standing, Step, apply, start_held
 from orchestrator.service.limits import may_begin
-from orchestrator.service.notices import publish_notice
+from orchestrator.service.notices import publish_notice, remind
 from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
 from orchestrator.service.start import with_system_variables
-from orchestrator.service.suspensions import expire, remind
+from orchestrator.service.suspensions import expire
 from orchestrator.store.rows import AttemptKey, Due, DueTimer, Hold, LiveAttempt
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.engine.canvas import queue_of
+from orchestrator.model.explanation import Reason
 from orchestrator.runtime.children import stop
 from orchestrator.store.tables import later, workers
 from orchestrator.store.workers import WorkerStore
+from tests.flows import flow, task
 from tests.integration.system import running_system
 from tests.integration.waiting import until
 from tests.services import redis_url
@@ -19,8 +21,17 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def system(request, tmp_path):
-    with running_system(tmp_path, database=request.param, broker_url=redis_url(), workers=2, concurrency=1) as running:
+    include = ("tests.integration.sleepy_tasks",)
+    with running_system(
+        tmp_path, database=request.param, broker_url=redis_url(), include=include, workers=2, concurrency=1
+    ) as running:
         yield running
+
+
+def seconds_pass(system, seconds):
+    """As if so many had passed since the last beats; who is alive beats again."""
+    with system.database.begin() as connection:
+        connection.execute(sa.update(workers).values(beat_at=later(-seconds)))
 
 
 def test_workers_are_seen_until_they_are_stopped_or_killed(system):
@@ -37,7 +48,31 @@ def test_workers_are_seen_until_they_are_stopped_or_killed(system):
     last_pid = int(left.id.rpartition("/")[2])
     os.kill(last_pid, signal.SIGKILL)
     second.process.wait(20)
-    with system.database.begin() as connection:  # as if ten seconds had passed since; nobody beats any more
-        connection.execute(sa.update(workers).values(beat_at=later(-10.0)))
+    seconds_pass(system, 10.0)
     until(lambda: not store.live(), what="the end of its time")
     assert len(system.rows(sa.select(workers))) == 1
+
+
+def test_why_knows_by_the_heartbeat_where_a_task_runs_and_that_nobody_can_take_one(system):
+    sleepy = flow("sleepy", task(1, "tests.sleep", takes={"seconds": 60.0}))
+    until(lambda: len(WorkerStore(system.database).live()) == 2, what="the heartbeat of both workers")
+
+    def explained(execution_id):
+        return system.client.explain(execution_id, 1)[0]
+
+    running = system.submit(sleepy)
+    until(lambda: explained(running).reason is Reason.RUNNING, what="a worker that takes it")
+    elsewhere = system.client.submit(sleepy, executor="nobody")
+
+    assert "no heartbeat" not in explained(running).sentence
+    assert explained(elsewhere).reason is Reason.NO_LIVE_WORKER
+
+    for worker in system.services.workers:
+        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.wait(20)
+    seconds_pass(system, 15.0)
+    waiting = system.submit(sleepy)
+
+    assert explained(waiting).reason is Reason.NO_LIVE_WORKER
+    assert explained(waiting).facts["queue"] == queue_of(system.executor)
+    assert explained(running).sentence.endswith(", which has no heartbeat")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -9,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.model.states import TaskState
 from orchestrator.store.database import Database
 from tests.contracts.control_world import ControlWorld, asks, break_down, retry
 from tests.contracts.world import heavy, light
+from tests.integration.test_docs import ROOT, blocks, environment, typed
+
+pytestmark = pytest.mark.slow
 
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 COMMAND_LIMIT_S = 60
@@ -181,3 +186,38 @@ def test_a_task_that_is_not_there_is_said_so(world, home, command):
     done = orchestrator(name, world.id, *more, home=home)
 
     assert (done.returncode, done.stderr) == (1, f"error: execution {world.id} has no task 9; it has: 1, 2, 3, 4\n")
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+VARYING = (
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{3}| UTC)"), "TIME"),
+    (re.compile(r"default@[\w.-]+/\d+"), "WORKER"),
+)
+
+
+def fixed(text):
+    for varying, name in VARYING:
+        text = varying.sub(name, text)
+    return text
+
+
+@pytest.mark.services
+def test_the_page_does_what_it_says_and_prints_what_it_shows(tmp_path):
+    env, output, compared = environment(tmp_path / ".orchestrator"), "", 0
+    for kind, info, text in blocks("docs/looking.md"):
+        if info.startswith("file="):
+            (tmp_path / info.removeprefix("file=")).write_text(text)
+        elif kind == "sh":
+            output, env = typed(text, tmp_path, env)
+        elif kind == "text":
+            assert fixed(output) == fixed(text)
+            compared += 1
+
+    assert compared == 6
+
+
+def test_the_page_names_every_state_that_a_task_can_be_explained_in():
+    page = (ROOT / "docs" / "looking.md").read_text()
+
+    assert [state for state in TaskState if f"| {state}" not in page and f", {state} |" not in page] == []

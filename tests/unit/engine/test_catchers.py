@@ -37,7 +37,9 @@ def test_a_failed_task_calls_the_error_catcher_that_it_names():
     assert decision.edges == {(1, 2): False, (-1, 8): True}
     assert run.status(1).is_caught
     assert run.ready == [8]
-    run.succeed(8)
+    over = run.succeed(8)
+    assert over.edges == {}
+    assert run.edges == {(0, 1): True, (1, 2): False, (-1, 8): True}
     assert run.state is ExecutionState.SUCCEEDED
     assert run.progress.error is None
 

@@ -51,6 +51,7 @@ def test_a_failure_holds_the_execution_which_begins_again_when_the_time_has_come
     assert decision.dropped == ()
     assert not decision.is_restart
     assert run.tasks == {1: SUCCEED, 2: ON_HOLD, 3: PENDING}
+    assert run.progress.restart is None
     assert run.state is ExecutionState.RETRY_ON_HOLD
     again = run.restart(2)
     assert again.is_restart
@@ -384,6 +385,7 @@ def test_a_kill_or_a_deadline_overrides_a_restart_whose_wait_has_not_begun(how, 
 
     assert decision.states == {1: CANCELLED, 2: SKIPPED}
     assert decision.dropped == (1,)
+    assert run.progress.restart is None
     last = run.stop(3)
     assert last.timers == ()
     assert run.tasks == {1: CANCELLED, 2: SKIPPED, 3: CANCELLED}

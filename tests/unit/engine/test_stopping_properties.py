@@ -111,6 +111,7 @@ def everything_that_is_held_has_its_timer_and_nothing_else_has(flow: Flow, turns
 def expected_timers(flow: Flow, progress: Progress) -> dict[int, tuple[int, TimerKind]]:
     held = {number: status.attempt for number, status in in_plan(flow, progress) if status.is_held}
     if progress.stopping is not ExecutionState.RETRY_ON_HOLD:
+        assert progress.restart is None
         return {number: (attempt, TimerKind.RETRY) for number, attempt in held.items()}
     assert len(held) == 1, "the task whose failure led to the restart"
     assert (progress.restart is None) is not bool(progress.active)

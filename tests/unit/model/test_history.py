@@ -122,5 +122,18 @@ def test_an_entry_can_be_of_every_kind(kind):
     assert Entry.from_json(make_entry(kind=kind).to_json()).kind is kind
 
 
-def test_an_attempt_goes_on_while_it_waits_for_children_and_a_due_retry_ends_none():
-    assert {kind for kind in EntryKind if not kind.ends_attempt} == {EntryKind.CHILDREN_STARTED, EntryKind.RETRY_DUE}
+def test_these_entries_end_an_attempt_and_answers_are_checkpoints_as_well():
+    ends = {kind.value for kind in EntryKind if kind.ends_attempt}
+    checkpoints = {kind.value for kind in EntryKind if kind.is_checkpoint}
+
+    assert ends == {
+        "task succeeded",
+        "task failed",
+        "task suspended",
+        "task stopped",
+        "attempt returned",
+        "task rolled back",
+        "rollback failed",
+        "late result refused",
+    }
+    assert checkpoints - ends == {"suspension lifted", "suspension rejected"}
