@@ -12,139 +12,42 @@ that are there.
 from __future__ import annotations
 
 import getpass
-import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import TypeAlias
 
+from orchestrator.client.looking import Looking
 from orchestrator.client.schedules import Schedules
 from orchestrator.client.suspensions import Suspensions
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.replay import ReplayMode
 from orchestrator.engine.validate import check_integration
-from orchestrator.errors import UnreadableDefinition, WaitTimeout, WorkerEnded
+from orchestrator.errors import UnreadableDefinition
 from orchestrator.model.definition import parse_integration, read_definition
 from orchestrator.model.execution import Execution
-from orchestrator.model.explanation import Explanation
-from orchestrator.model.history import Entry
 from orchestrator.model.integration import IntegrationVersion
-from orchestrator.model.snapshots import Snapshot, SnapshotDifference
-from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
-from orchestrator.runtime.app import Runtime, bootstrap, load_task_types
-from orchestrator.runtime.embedded import EmbeddedServices
+from orchestrator.runtime.app import load_task_types
 from orchestrator.service.control import kill
-from orchestrator.service.explain import explain
-from orchestrator.service.fold import Snapshots
-from orchestrator.service.query import TreeReader
 from orchestrator.service.replay import ReplayVersion, ReplayWish, executors_for, replay, version_for
 from orchestrator.service.replay_preview import ReplayPreview, preview
-from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots
-from orchestrator.service.submit import Place, Wishes, check_wishes, executors_of, publish, submit, to_values
-from orchestrator.settings import Settings
+from orchestrator.service.submit import Wishes, check_wishes, executors_of, publish, submit, to_values
 from orchestrator.store.limit_terms import LimitStore
-from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method, SuspensionState
+from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
 from orchestrator.store.signals import Audit
-
-log = logging.getLogger(__name__)
 
 Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
 
-_POLL_S: Final = (0.005, 0.25)  # the first pause between two looks at the database, and the longest
-_IDLE_GRACE_S: Final = 0.05  # Celery takes 2 s and more to end a worker that has nothing to do
-_NOTICES_S: Final = 5.0  # embedded workers give notices within a second, unless they cannot
 
-
-class Orchestrator:
-    """Publishes integrations, and starts, watches and finds executions. Use it as a context manager.
+class Orchestrator(Looking):
+    """Publishes integrations, and starts, steers, watches and finds executions. Use it as a context manager.
 
     Args:
         settings: default: from the environment.
         say: gets a line for the user now and then (the embedded broker's fallback, warnings of a definition).
         place: project and location of everything it does.
     """
-
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        say: Callable[[str], object] = log.warning,
-        place: Place | None = None,
-    ) -> None:
-        self.settings = settings or Settings()
-        self.place = place or Place()
-        self._say = say
-        self._embedded: EmbeddedServices | None = None
-        self._runtime: Runtime | None = None
-        self._published_executors: set[str] = set()  # of what was published here: sub-executions may need them
-        self._asked: set[str] = set()  # executions that came to rest here because it is somebody's turn
-
-    # -- life ------------------------------------------------------------------------------------------------------
-
-    def __enter__(self) -> Self:
-        self._open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._embedded is not None:
-            if kind is None and self._gives_notices():
-                pass  # a mail may be on its way: the workers end by themselves
-            elif self._is_idle():
-                self._embedded.grace_s = _IDLE_GRACE_S
-            self._embedded.__exit__(kind, error, trace)
-            self._embedded = None
-        if self._runtime is not None:
-            self._runtime.app.close()
-            self._runtime.app.pool.force_close_all(close_pool=False)  # type: ignore[attr-defined]
-            self._runtime.database.close()
-            self._runtime = None
-
-    def _is_idle(self) -> bool:
-        """Whether no worker holds anything, so that there is nothing to wait for."""
-        return self._runtime is not None and not self._runtime.services.store.has_claims()
-
-    def _gives_notices(self) -> bool:
-        """Leave embedded workers the time to take over what they are to tell; whether there was anything to tell."""
-        store, deadline = self._open().services.suspensions, time.monotonic() + _NOTICES_S
-        found = [each for execution_id in self._asked for each in store.of_execution(execution_id)]
-        is_needed = any(each.who_may_resolve and each.state is SuspensionState.PENDING for each in found)
-        while is_needed and store.owes_notices(self._asked) and time.monotonic() < deadline:
-            time.sleep(_POLL_S[0])
-        return is_needed
-
-    def _open(self) -> Runtime:
-        """Connect to the database, bringing an embedded one up to date."""
-        if self._runtime is None:
-            self._runtime = self._bootstrap(self.settings)
-        return self._runtime
-
-    def _bootstrap(self, settings: Settings) -> Runtime:
-        runtime = bootstrap(settings, raises=True)
-        if runtime.database.is_sqlite:
-            runtime.database.upgrade()
-        else:
-            runtime.database.check_schema()
-        return runtime
-
-    def _running(self, executors: Sequence[str]) -> Runtime:
-        """What is needed to run something: with no broker configured, one of our own, and a worker an executor."""
-        if not self.settings.is_embedded:
-            return self._open()
-        if self._embedded is None:
-            self._embedded = EmbeddedServices(self.settings, say=self._say).__enter__()
-            if self._runtime is not None:
-                self._runtime.database.close()
-            self._runtime = self._bootstrap(self._embedded.settings)
-        wanted = self._published_executors.union(executors)
-        for executor in sorted(wanted - {worker.executor for worker in self._embedded.workers}):
-            self._embedded.start_worker(executor)
-        return self._open()
 
     # -- doing -----------------------------------------------------------------------------------------------------
 
@@ -411,166 +314,6 @@ class Orchestrator:
             ExecutionNotFound, IntegrationNotFound: there is none.
         """
         return version_for(execution_id, self._open().services, version=version)
-
-    # -- looking ---------------------------------------------------------------------------------------------------
-
-    def get(
-        self,
-        execution_id: str,
-        *,
-        snapshots: Snapshots = Snapshots.LAST,
-        with_parameters: bool = True,
-        with_children: bool = True,
-    ) -> Execution:
-        """An execution as it is now, with everything below it.
-
-        Args:
-            execution_id: of which execution.
-            snapshots: which of them to build.
-            with_parameters: False leaves the parameters out of snapshots.
-            with_children: False leaves out what is below it.
-
-        Raises:
-            ExecutionNotFound: there is none.
-        """
-        reader = self._reader(snapshots, with_parameters=with_parameters)
-        return reader.read(execution_id) if with_children else reader.read_alone(execution_id)
-
-    def snapshots(
-        self, execution_id: str, *, task: int | None = None, attempt: int | None = None, with_parameters: bool = True
-    ) -> tuple[Snapshot, ...]:
-        """The execution after every checkpoint: each attempt's end, each answer to a suspension.
-
-        Args:
-            execution_id: of which execution.
-            task: only those that were taken at this task.
-            attempt: only those of this attempt.
-            with_parameters: False leaves the parameters out.
-
-        Raises:
-            ExecutionNotFound: there is none.
-            TaskNotFound: it has no such task.
-        """
-        services = self._open().services
-        return read_snapshots(execution_id, services, task=task, attempt=attempt, with_parameters=with_parameters)
-
-    def difference(self, execution_id: str, one: Checkpoint, other: Checkpoint) -> SnapshotDifference:
-        """What is otherwise in the snapshot ``other`` than in ``one``: parameters, task states, edges decided.
-
-        Args:
-            execution_id: of which execution.
-            one: an index (from 0, or from -1 backwards), or a task and an attempt of it.
-            other: likewise.
-
-        Raises:
-            ExecutionNotFound: there is none.
-            SnapshotNotFound: it has no such snapshot.
-        """
-        return read_difference(execution_id, one, other, self._open().services)
-
-    def history(self, execution_id: str, *, task: int | None = None) -> tuple[Entry, ...]:
-        """What happened to an execution, entry by entry; with a task, what happened to that and to the whole.
-
-        Raises:
-            ExecutionNotFound: there is none.
-            TaskNotFound: it has no such task.
-        """
-        return read_history(execution_id, self._open().services, task=task)
-
-    def explain(self, execution_id: str, task: int | None = None) -> tuple[Explanation, ...]:
-        """Why an execution stands as it does: first the whole, then each task; or one task alone.
-
-        Raises:
-            ExecutionNotFound: there is none.
-            TaskNotFound: it has no such task.
-        """
-        return explain(execution_id, self._open().services, task=task)
-
-    def list(
-        self,
-        *,
-        integration: str | None = None,
-        state: ExecutionState | None = None,
-        with_children: bool = False,
-        limit: int = 50,
-    ) -> list[Execution]:
-        """The newest executions, without what is below them.
-
-        Args:
-            integration: only of this one.
-            state: only in this state.
-            with_children: sub-executions as well.
-            limit: at most so many.
-        """
-        rows = self._queries().list(integration=integration, state=state, with_children=with_children, limit=limit)
-        reader = self._reader(Snapshots.NONE)
-        return [reader.shallow(row) for row in rows]
-
-    def wait(self, execution_id: str, *, timeout_s: float | None = None) -> Execution:
-        """Wait until an execution is final, or SUSPENDED and somebody else's turn: for timers it goes on waiting.
-
-        Raises:
-            WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
-            WorkerEnded: an embedded worker has ended, so nothing would ever happen.
-            ExecutionNotFound: there is none.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        queries, pause_s = self._queries(), _POLL_S[0]
-        while not self._is_at_rest(execution_id, state := queries.state(execution_id)):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout(execution_id, timeout_s or 0.0, state)
-            self._check_workers()
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.2, _POLL_S[1])
-        return self.get(execution_id)
-
-    def watch(
-        self, execution_id: str, *, interval_s: float = 0.1, timeout_s: float | None = None
-    ) -> Iterator[Execution]:
-        """The execution again and again, whenever it has changed, until it rests as for ``wait``.
-
-        A big tree is read less often than every ``interval_s`` seconds: reading takes at most a quarter of the time.
-
-        Raises:
-            WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
-            WorkerEnded: an embedded worker has ended, so nothing would ever happen.
-            ExecutionNotFound: there is none.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        reader, seen = self._reader(Snapshots.LAST), None
-        while True:
-            began = time.monotonic()
-            execution = reader.read(execution_id)
-            pause_s = max(interval_s, 3 * (time.monotonic() - began))
-            if execution != seen:
-                yield execution
-            if self._is_at_rest(execution_id, execution.state):
-                return
-            seen, now = execution, time.monotonic()
-            if deadline is not None and now >= deadline:
-                raise WaitTimeout(execution_id, timeout_s or 0.0, execution.state)
-            self._check_workers()
-            time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
-
-    def _is_at_rest(self, execution_id: str, state: ExecutionState) -> bool:
-        """Whether nothing happens to it by itself: it is over, or it is somebody's turn. A timer ends by itself."""
-        if state is not ExecutionState.SUSPENDED:
-            return state in FINAL_EXECUTION_STATES
-        is_asked = self._open().services.suspensions.awaits_answer(execution_id)
-        if is_asked:
-            self._asked.add(execution_id)
-        return is_asked
-
-    def _check_workers(self) -> None:
-        if self._embedded is not None and (ended := self._embedded.ended_workers()):
-            raise WorkerEnded("; ".join(ended))
-
-    def _queries(self) -> ExecutionQueries:
-        return ExecutionQueries(self._open().database)
-
-    def _reader(self, snapshots: Snapshots, *, with_parameters: bool = True) -> TreeReader:
-        plans = self._open().services.plans
-        return TreeReader(self._queries(), plans, snapshots=snapshots, with_parameters=with_parameters)
 
 
 def user() -> str:

@@ -1,7 +1,7 @@
 """One task config as a definition writes it: parameters, edges, policies, and our extensions.
 
-Our extensions are ``executorId``, ``timeoutMs``, ``queueTimeoutMs`` and ``rollback: {task, parameters, failurePolicy}``.
-A task parameter may be the product's ``{"key": ..., "value": {...}}`` or, for definitions written by hand, the value
+Ours are ``executorId``, ``timeoutMs``, ``queueTimeoutMs`` and ``rollback: {task, parameters, failurePolicy}``. A task
+parameter may be the product's ``{"key": ..., "value": {...}}`` or, for definitions written by hand, the value
 alone (``{"stringValue": "x"}``). One without a value is dropped: exports list every parameter that the editor shows.
 
 Source: Integrations API v1 discovery document, GoogleCloudIntegrationsV1alphaTaskConfig.

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.services
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     folder = tmp_path_factory.mktemp("system")
-    with running_system(
-        folder, database="sqlite", broker_url=redis_url(), include=INCLUDE, concurrency=4
-    ) as running:
+    with running_system(folder, database="sqlite", broker_url=redis_url(), include=INCLUDE, concurrency=4) as running:
         yield running
         assert running.live() == [], "a test left something going on"
 
@@ -64,9 +62,7 @@ def test_a_synchronous_execution_follows_the_synchronous_policy(steering):
 
 
 def test_a_synchronous_execution_is_asynchronous_after_a_suspension(steering):
-    definition = flow(
-        "modes-after", task(1, "SuspensionTask", next=[2]), steering.task(2, "fail ok", **BOTH_POLICIES)
-    )
+    definition = flow("modes-after", task(1, "SuspensionTask", next=[2]), steering.task(2, "fail ok", **BOTH_POLICIES))
     execution_id = steering.system.submit(definition, method=Method.POST)
     steering.wait_for_state(execution_id, ExecutionState.SUSPENDED)
     steering.system.client.suspensions.lift(execution_id)
@@ -150,7 +146,11 @@ def test_a_code_that_is_a_name_can_be_asked_for(steering):
 
 @pytest.mark.parametrize(
     ("strategy", "waits_s"),
-    [("FIXED_INTERVAL", [100, 100, 100]), ("LINEAR_BACKOFF", [100, 200, 300]), ("EXPONENTIAL_BACKOFF", [100, 200, 400])],
+    [
+        ("FIXED_INTERVAL", [100, 100, 100]),
+        ("LINEAR_BACKOFF", [100, 200, 300]),
+        ("EXPONENTIAL_BACKOFF", [100, 200, 400]),
+    ],
 )
 def test_when_the_next_try_is_due_is_in_the_row_and_grows_as_the_policy_says(steering, strategy, waits_s):
     definition = flow("waits", steering.task(1, "fail fail fail ok", **on_failure(strategy, 3, interval="100s")))

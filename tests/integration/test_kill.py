@@ -10,7 +10,7 @@ from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.control import ExecutionOver
 from orchestrator.store.tables import executions, signals
 from tests.contracts.stored import at_once
-from tests.flows import calls, flow, mapping, parameter, task
+from tests.flows import calls, flow, parameter, task
 from tests.integration.steering import FATAL, INCLUDE, NEVER_S, Steering, is_running, restart, retry, states
 from tests.integration.system import running_system
 from tests.integration.waiting import until
@@ -41,26 +41,13 @@ def tree_states(execution):
 
 
 def grow(steering, leaf, *, count=1):
-    """Publish a leaf and a middle that runs some of them; a root that runs the middle, submitted."""
+    """Publish a leaf, and a middle that runs so many of them at once; submit a root that runs the middle."""
     client = steering.system.client
-    client.publish(flow("leaf", *leaf))
-    runs = calls("leaf", listToIterate="$items$", iterationElementMapping="item")
-    items = [parameter("items", "INT_ARRAY", direction="IN")]
-    client.publish(
-        flow("middle", task(1, "ForEachParallelTask", takes=runs, next=[2]), task(2, "tests.nothing"), parameters=items)
-    )
-    root = flow(
-        "root",
-        task(
-            1,
-            "SubWorkflowExecutorV2Task",
-            takes=calls("middle", requestParameterMapping=mapping({"items": "items"})),
-            next=[2],
-        ),
-        task(2, "tests.nothing"),
-        parameters=items,
-    )
-    return steering.system.submit(root, {"items": list(range(count))})
+    client.publish(flow("leaf", *leaf, parameters=[parameter("item", "INT_VALUE", direction="IN")]))
+    leaves = calls("leaf", listToIterate=list(range(count)), iterationElementMapping="item")
+    client.publish(flow("middle", task(1, "ForEachParallelTask", takes=leaves, next=[2]), task(2, "tests.nothing")))
+    middle = task(1, "SubWorkflowExecutorV2Task", takes=calls("middle"), next=[2])
+    return steering.system.submit(flow("root", middle, task(2, "tests.nothing")))
 
 
 # -- what runs -----------------------------------------------------------------------------------------------------
@@ -78,8 +65,7 @@ def test_running_code_is_ended_and_its_process_goes_on(steering):
     assert states(execution) == {1: "CANCELLED", 2: "SKIPPED"}
     assert steering.kinds(execution_id) == [EntryKind.KILLED, EntryKind.STOPPED]
     assert is_running(pid)
-    steering.go(1)
-    assert steering.system.execute(flow("next", steering.task(3))).state is ExecutionState.SUCCEEDED
+    assert steering.system.execute(flow("next", steering.task(1, label="next"))).state is ExecutionState.SUCCEEDED
 
 
 def test_code_that_goes_on_whatever_is_raised_in_it_is_ended_with_its_process(steering):
@@ -166,7 +152,6 @@ def test_a_tree_of_three_ends_with_the_code_of_its_leaves(steering):
     assert tree_states(execution) == [CANCELLED] * 4
     assert states(execution) == {1: "CANCELLED", 2: "SKIPPED"}
     assert [states(leaf) for leaf in execution.children[0].children] == [{1: "CANCELLED", 2: "SKIPPED"}] * 2
-    steering.go("leaf")
 
 
 def test_a_wide_tree_ends_whether_its_leaves_run_or_wait(steering):
@@ -181,7 +166,6 @@ def test_a_wide_tree_ends_whether_its_leaves_run_or_wait(steering):
     ends = [states(leaf)[1] for leaf in execution.children[0].children]
     assert ends.count("CANCELLED") == len(steering.tries("wide"))
     assert ends.count("SKIPPED") == count - ends.count("CANCELLED")
-    steering.go("wide")
 
 
 def test_a_kill_while_a_tree_grows_leaves_nothing_behind(steering):

@@ -139,7 +139,10 @@ def test_a_kill_that_asks_for_it_undoes_what_was_done(steering):
 
 def test_a_deadline_undoes_what_was_done(steering):
     definition = flow(
-        "late", steering.task(1, next=[2], **steering.rollback("undo-1")), steering.task(2, "hold", next=[3]), steering.task(3)
+        "late",
+        steering.task(1, next=[2], **steering.rollback("undo-1")),
+        steering.task(2, "hold", next=[3]),
+        steering.task(3),
     )
     execution_id = steering.system.submit(definition, deadline_s=3600)
     steering.wait_for(2)

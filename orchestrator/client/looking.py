@@ -1,0 +1,180 @@
+"""Looking at executions: what they are, what became of them, and why they stand so. Nothing here changes one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from orchestrator.client.session import Session
+from orchestrator.errors import WaitTimeout
+from orchestrator.model.execution import Execution
+from orchestrator.model.explanation import Explanation
+from orchestrator.model.history import Entry
+from orchestrator.model.snapshots import Snapshot, SnapshotDifference
+from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
+from orchestrator.service.explain import explain
+from orchestrator.service.fold import Snapshots
+from orchestrator.service.query import TreeReader
+from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots
+from orchestrator.store.queries import ExecutionQueries
+
+_POLL_S: Final = (0.005, 0.25)  # the first pause between two looks at the database, and the longest
+
+
+class Looking(Session):
+    """The part of ``Orchestrator`` that only reads."""
+
+    def get(
+        self,
+        execution_id: str,
+        *,
+        snapshots: Snapshots = Snapshots.LAST,
+        with_parameters: bool = True,
+        with_children: bool = True,
+    ) -> Execution:
+        """An execution as it is now, with everything below it.
+
+        Args:
+            execution_id: of which execution.
+            snapshots: which of them to build.
+            with_parameters: False leaves the parameters out of snapshots.
+            with_children: False leaves out what is below it.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        reader = self._reader(snapshots, with_parameters=with_parameters)
+        return reader.read(execution_id) if with_children else reader.read_alone(execution_id)
+
+    def snapshots(
+        self, execution_id: str, *, task: int | None = None, attempt: int | None = None, with_parameters: bool = True
+    ) -> tuple[Snapshot, ...]:
+        """The execution after every checkpoint: each attempt's end, each answer to a suspension.
+
+        Args:
+            execution_id: of which execution.
+            task: only those that were taken at this task.
+            attempt: only those of this attempt.
+            with_parameters: False leaves the parameters out.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            TaskNotFound: it has no such task.
+        """
+        services = self._open().services
+        return read_snapshots(execution_id, services, task=task, attempt=attempt, with_parameters=with_parameters)
+
+    def difference(self, execution_id: str, one: Checkpoint, other: Checkpoint) -> SnapshotDifference:
+        """What is otherwise in the snapshot ``other`` than in ``one``: parameters, task states, edges decided.
+
+        Args:
+            execution_id: of which execution.
+            one: an index (from 0, or from -1 backwards), or a task and an attempt of it.
+            other: likewise.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            SnapshotNotFound: it has no such snapshot.
+        """
+        return read_difference(execution_id, one, other, self._open().services)
+
+    def history(self, execution_id: str, *, task: int | None = None) -> tuple[Entry, ...]:
+        """What happened to an execution, entry by entry; with a task, what happened to that and to the whole.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            TaskNotFound: it has no such task.
+        """
+        return read_history(execution_id, self._open().services, task=task)
+
+    def explain(self, execution_id: str, task: int | None = None) -> tuple[Explanation, ...]:
+        """Why an execution stands as it does: first the whole, then each task; or one task alone.
+
+        Raises:
+            ExecutionNotFound: there is none.
+            TaskNotFound: it has no such task.
+        """
+        return explain(execution_id, self._open().services, task=task)
+
+    def list(
+        self,
+        *,
+        integration: str | None = None,
+        state: ExecutionState | None = None,
+        with_children: bool = False,
+        limit: int = 50,
+    ) -> list[Execution]:
+        """The newest executions, without what is below them.
+
+        Args:
+            integration: only of this one.
+            state: only in this state.
+            with_children: sub-executions as well.
+            limit: at most so many.
+        """
+        rows = self._queries().list(integration=integration, state=state, with_children=with_children, limit=limit)
+        reader = self._reader(Snapshots.NONE)
+        return [reader.shallow(row) for row in rows]
+
+    def wait(self, execution_id: str, *, timeout_s: float | None = None) -> Execution:
+        """Wait until an execution is final, or SUSPENDED and somebody else's turn: for timers it goes on waiting.
+
+        Raises:
+            WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
+            WorkerEnded: an embedded worker has ended, so nothing would ever happen.
+            ExecutionNotFound: there is none.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        queries, pause_s = self._queries(), _POLL_S[0]
+        while not self._is_at_rest(execution_id, state := queries.state(execution_id)):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout(execution_id, timeout_s or 0.0, state)
+            self._check_workers()
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, _POLL_S[1])
+        return self.get(execution_id)
+
+    def watch(
+        self, execution_id: str, *, interval_s: float = 0.1, timeout_s: float | None = None
+    ) -> Iterator[Execution]:
+        """The execution again and again, whenever it has changed, until it rests as for ``wait``.
+
+        A big tree is read less often than every ``interval_s`` seconds: reading takes at most a quarter of the time.
+
+        Raises:
+            WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
+            WorkerEnded: an embedded worker has ended, so nothing would ever happen.
+            ExecutionNotFound: there is none.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        reader, seen = self._reader(Snapshots.LAST), None
+        while True:
+            began = time.monotonic()
+            execution = reader.read(execution_id)
+            pause_s = max(interval_s, 3 * (time.monotonic() - began))
+            if execution != seen:
+                yield execution
+            if self._is_at_rest(execution_id, execution.state):
+                return
+            seen, now = execution, time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise WaitTimeout(execution_id, timeout_s or 0.0, execution.state)
+            self._check_workers()
+            time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
+
+    def _is_at_rest(self, execution_id: str, state: ExecutionState) -> bool:
+        """Whether nothing happens to it by itself: it is over, or it is somebody's turn. A timer ends by itself."""
+        if state is not ExecutionState.SUSPENDED:
+            return state in FINAL_EXECUTION_STATES
+        is_asked = self._open().services.suspensions.awaits_answer(execution_id)
+        if is_asked:
+            self._asked.add(execution_id)
+        return is_asked
+
+    def _queries(self) -> ExecutionQueries:
+        return ExecutionQueries(self._open().database)
+
+    def _reader(self, snapshots: Snapshots, *, with_parameters: bool = True) -> TreeReader:
+        plans = self._open().services.plans
+        return TreeReader(self._queries(), plans, snapshots=snapshots, with_parameters=with_parameters)
