@@ -30,9 +30,10 @@ from orchestrator.model.execution import Execution
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.runtime.app import load_task_types
 from orchestrator.service.control import kill
+from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.replay import ReplayVersion, ReplayWish, executors_for, replay, version_for
 from orchestrator.service.replay_preview import ReplayPreview, preview
-from orchestrator.service.submit import Wishes, check_wishes, executors_of, publish, submit, to_values
+from orchestrator.service.submit import Wishes, check_wishes, publish, submit, to_values
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
 from orchestrator.store.signals import Audit
@@ -160,7 +161,9 @@ class Orchestrator(Looking):
             version = self.read(definition)
             self.check(version, parameters or {}, trigger=trigger)
             version_id = self.publish(version)
-        runtime = self._running(tuple(executors_of(version, executor)))
+        services = self._open().services
+        executors = executors_in_reach(version_id, services, executor=executor, place=self.place)
+        runtime = self._running(tuple(executors))
         return submit(
             version_id,
             to_values(version, parameters or {}),

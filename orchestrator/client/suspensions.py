@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from orchestrator.model.values import Value, from_python
 from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
+from orchestrator.service.submit import Place
 from orchestrator.service.suspensions import check_answer, find, resolve, waiting_with
 from orchestrator.store.rows import SuspensionState
 from orchestrator.store.suspensions import Suspension
@@ -111,7 +112,16 @@ class Suspensions:
         # Whatever can be refused is, before workers are started.
         check_answer(find(execution_id, services, name=name), actor=resolver)
         going_on = waiting_with(execution_id, services)
-        executors = {name for each in going_on for name in executors_in_reach(each, services)}
+        executors = {
+            name
+            for each in going_on
+            for name in executors_in_reach(
+                each.version_id,
+                services,
+                executor=each.executor,
+                place=Place(project=each.project, location=each.location),
+            )
+        }
         return resolve(
             execution_id,
             self._running(sorted(executors)),

@@ -60,7 +60,6 @@ class EntryKind(StrEnum):
     LATE = "late result refused"
     LIFTED = "suspension lifted"
     REJECTED = "suspension rejected"
-    REMINDED = "suspension reminded of"
     CHILDREN_STARTED = "sub-executions started"
     RETRY_DUE = "retry due"
     STARTED = "execution started"  # later than it was created

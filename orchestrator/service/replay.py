@@ -17,7 +17,7 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -38,17 +38,18 @@ from orchestrator.engine.replay import (
     start_of,
     to_details,
 )
-from orchestrator.errors import IntegrationNotFound, InvalidValue, StateError
+from orchestrator.errors import InvalidValue, StateError
 from orchestrator.model.fields import is_storable, shown
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState
-from orchestrator.model.values import DataType, Value, coerce
+from orchestrator.model.values import Value, coerce
 from orchestrator.service.apply import Standing, stand
+from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
-from orchestrator.service.submit import executors_of, new_id, to_values
+from orchestrator.service.submit import Place, new_id, to_values
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import Method, NewExecution, Replay, StoredExecution
 
@@ -155,28 +156,9 @@ def executors_for(wish: ReplayWish, services: Services) -> frozenset[str]:
     Raises:
         StateError, StoreError, InputError: as ``replay``.
     """
-    found = prepare(wish, services)
-    return frozenset(_executors(found.new.version_id, found.new, services, seen=set()))
-
-
-def _executors(version_id: str, new: NewExecution, services: Services, *, seen: set[str]) -> Iterator[str]:
-    """A name that is only known when the task runs stays unknown here."""
-    if version_id in seen:
-        return
-    seen.add(version_id)
-    version = services.plans.version(version_id)
-    yield from executors_of(version, new.executor)
-    for task in version.tasks:
-        named = task.parameters.get("workflowName")
-        if named is None or named.type is not DataType.STRING:
-            continue
-        try:
-            called = services.versions.find(
-                str(named.data).strip(), trigger_id="", project=new.project, location=new.location
-            )
-        except IntegrationNotFound:
-            continue
-        yield from _executors(called, new, services, seen=seen)
+    new = prepare(wish, services).new
+    place = Place(project=new.project, location=new.location)
+    return executors_in_reach(new.version_id, services, executor=new.executor, place=place)
 
 
 # -- working it out ------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class Trail:
         if entry.parameters:
             self._parameters = {**self._parameters, **entry.parameters}
         taken_over = entry.kind is EntryKind.REPLAYED
-        self._keep_edges({edge: each for edge, each in entry.edges.items() if not (taken_over and edge[0] > TRIGGER)})
+        self._keep_edges({edge: each for edge, each in entry.edges.items() if not (taken_over and edge[0] != TRIGGER)})
         for number in entry.states:
             self.since[number] = entry
         is_halted = self.halt is not None

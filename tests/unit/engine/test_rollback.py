@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.engine.decisions import Dispatch, Timer
@@ -206,7 +208,7 @@ def test_a_chain_is_undone_backwards():
 
 def test_a_diamond_is_undone_from_its_end_and_both_sides_at_once():
     run = Run(
-        make_task(1, next=(2, 3), rollback=UNDO),
+        make_task(1, next=(3, 2), rollback=UNDO),
         make_task(2, next=(4,), rollback=UNDO),
         make_task(3, next=(4,), rollback=UNDO),
         make_task(4, next=(5,), rollback=UNDO),
@@ -281,7 +283,7 @@ def test_branches_do_not_wait_for_each_other():
 # -- a rollback that fails -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", [None, IGNORE, FATAL])
+@pytest.mark.parametrize("policy", [None, IGNORE, FATAL, replace(FATAL, max_retries=3)])
 def test_a_rollback_that_fails_is_over_all_the_same_and_holds_nothing_up(policy):
     run = Run(
         make_task(1, next=(2,), rollback=UNDO),
