@@ -20,7 +20,7 @@ from orchestrator.model.states import TaskEvent, TaskState
 
 
 def undo(draft: Draft) -> None:
-    """Begin to roll back, once nothing runs; then whatever has nothing left to wait for. Nothing succeeds any more."""
+    """Begin to roll back, once nothing runs that may still succeed; then whatever has nothing left to wait for."""
     if draft.rolls_back and not draft.active:
         for number, task in draft.plan.tasks.items():
             if task.config.rollback is not None and draft.status(number).state is TaskState.SUCCEED:

@@ -43,9 +43,7 @@ def stop_task(draft: Draft, number: int, *, was_running: bool) -> None:
     """A task of a stopping execution did not run, or its code was ended."""
     if draft.status(number).state is TaskState.PENDING_EXECUTION and not was_running:
         draft.skip(number)
-    elif draft.status(number).state is TaskState.RETRY_ON_HOLD:  # an earlier attempt did run
-        draft.end(number, TaskEvent.CANCELLED, passes=False)
-    else:
+    else:  # its code had started, in this attempt or in an earlier one of this run
         draft.finish(number, TaskEvent.CANCELLED, passes=False)
 
 

@@ -142,8 +142,6 @@ class TaskConfig:
             yield "conditionalFailurePolicies, defaultFailurePolicy", conditional.default
         if self.rollback and self.rollback.failure_policy:
             yield "rollback, failurePolicy", self.rollback.failure_policy
-        if self.rollback and self.rollback.failure_policy:
-            yield "rollback, failurePolicy", self.rollback.failure_policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

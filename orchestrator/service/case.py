@@ -83,6 +83,13 @@ class Case:
         return f"at {moment(at)}, {late_s:.0f} s ago{who}"
 
 
+def stopped(case: Case, says: str) -> Why:
+    """What stopped the execution did this to the task."""
+    if case.stop is None:
+        return Why(Reason.KILLED, f"{says} with the execution")
+    return Why(case.stop.reason, f"{says}: {case.stop.because}", case.stop.facts)
+
+
 def name_in(plan: Plan, number: int) -> str:
     """As ``Case.name``."""
     if number == TRIGGER:

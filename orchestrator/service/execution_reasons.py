@@ -8,8 +8,9 @@ from typing import Final, assert_never
 from orchestrator.model.explanation import Explanation, Reason
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.service.case import Case, Why, error_fact, number_of, told
-from orchestrator.service.task_reasons import explain_task, not_begun, restart
+from orchestrator.service.case import Case, Why, error_fact, number_of, stopped, told
+from orchestrator.service.task_reasons import explain_task
+from orchestrator.service.waiting_reasons import not_begun, restart
 
 _MOST_TASKS: Final = 3  # that one sentence speaks of
 _UNDER_WAY: Final = (  # what says most of an execution that goes on, first
@@ -35,7 +36,7 @@ def explain_execution(case: Case) -> Explanation:
 
 def _why(case: Case) -> Why:
     if case.stop is not None and case.trail.halt is None:
-        return _stopped(case, "is about to be cancelled")
+        return stopped(case, "is about to be cancelled")
     match case.stored.state:
         case ExecutionState.PENDING:
             return _pending(case)
@@ -70,7 +71,7 @@ def _processing(case: Case) -> Why:
     if case.stop.reason is Reason.RESTART_TO_COME:
         return restart(case)
     what = "is being undone" if _rolling_back(case) else "is being stopped"
-    why = _stopped(case, what)
+    why = stopped(case, what)
     still = _of_tasks(_under_way(case), "")
     return Why(why.reason, f"{why.says}; still under way{still.says}", {**why.facts, **still.facts})
 
@@ -117,12 +118,6 @@ def _of_tasks(found: Sequence[Explanation], says: str) -> Why:
 # -- it is over ----------------------------------------------------------------------------------------------------
 
 
-def _stopped(case: Case, says: str) -> Why:
-    if case.stop is None:
-        return Why(Reason.KILLED, says)
-    return Why(case.stop.reason, f"{says}: {case.stop.because}", case.stop.facts)
-
-
 def _succeeded(case: Case) -> Why:
     found = [explain_task(case, number) for number, task in case.tasks.items() if task.state is TaskState.FAILED]
     says = f"succeeded: its {number_of(len(case.tasks), 'task')} came to their end, and no failure counts"
@@ -156,7 +151,7 @@ def _counts(case: Case, number: int) -> bool:
 
 def _ended(case: Case, says: str) -> Why:
     """It was stopped, and what was to be undone is."""
-    why = _stopped(case, says)
+    why = stopped(case, says)
     return Why(why.reason, why.says + _undone(case), why.facts)
 
 

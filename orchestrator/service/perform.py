@@ -24,7 +24,7 @@ from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step
 from orchestrator.model.values import Value
 from orchestrator.service.guarding import AttemptEnded, Ending, Watch
 from orchestrator.service.services import Services
-from orchestrator.service.start import new_execution
+from orchestrator.service.start import EXECUTION_MODE, SYNC, new_execution
 from orchestrator.service.suspensions import new_suspension
 from orchestrator.store.rows import (
     MAX_NAME,
@@ -63,7 +63,6 @@ class Performer:
     def __init__(self, claimed: Claimed, plan: Plan, services: Services, *, clock: Callable[[], datetime]) -> None:
         self._claimed, self._stored, self._plan = claimed, claimed.execution, plan
         self._services, self._clock = services, clock
-        self._is_sync = self._stored.method is Method.POST
 
     def stop(self, number: int, attempt: int, round: int = 0) -> Result:  # noqa: A002 - the word is ours
         """The execution is stopping: the code does not run. After a round of sub-executions it had begun."""
@@ -173,7 +172,7 @@ class Performer:
             config=config,
             parameters=parameters,
             surroundings=self._services.surroundings,
-            is_sync=self._is_sync,
+            is_sync=parameters[EXECUTION_MODE].data == SYNC,
             cancelled=watch.is_cancelled,
         )
 

@@ -1,22 +1,20 @@
-"""Why a task stands as it does: one function for each state."""
+"""Why a task stands as it does: what runs, and what is over. What waits is told by ``waiting_reasons``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from orchestrator.engine.canvas import queue_of
-from orchestrator.engine.explain import FalseEdge, catcher_name, false_edges, open_sources, undone_first
-from orchestrator.engine.plan import TRIGGER
+from orchestrator.engine.explain import FalseEdge, catcher_name, false_edges
 from orchestrator.model.explanation import Explanation, Reason
 from orchestrator.model.history import EntryKind
 from orchestrator.model.json_text import Json
 from orchestrator.model.policies import RetryStrategy
 from orchestrator.model.snapshots import to_timestamp
 from orchestrator.model.states import TaskState
-from orchestrator.model.timers import TimerKind
-from orchestrator.service.case import Case, Why, error_fact, listed, moment, number_of, short, told
-from orchestrator.store.rows import Hold, LiveAttempt, Phase
+from orchestrator.service.case import Case, Why, error_fact, moment, number_of, stopped, told
+from orchestrator.service.waiting_reasons import held, pending, pending_rollback, ready, suspended
+from orchestrator.store.rows import LiveAttempt, Phase
 
 _MOST_EDGES: Final = 3  # that one sentence strings together
 
@@ -37,7 +35,7 @@ def explain_task(case: Case, number: int) -> Explanation:
 def _why(case: Case, number: int, state: TaskState) -> Why:
     match state:
         case TaskState.PENDING_EXECUTION:
-            return _pending(case, number)
+            return pending(case, number)
         case TaskState.IN_PROCESS | TaskState.ROLLBACK_IN_PROCESS:
             return _running(case, number)
         case TaskState.SUCCEED:
@@ -45,93 +43,19 @@ def _why(case: Case, number: int, state: TaskState) -> Why:
         case TaskState.FAILED | TaskState.FATAL:
             return _failed(case, number)
         case TaskState.RETRY_ON_HOLD:
-            return _held(case, number)
+            return held(case, number)
         case TaskState.SUSPENDED:
-            return _suspended(case, number)
+            return suspended(case, number)
         case TaskState.SKIPPED:
             return _skipped(case, number)
         case TaskState.CANCELLED:
-            return _stopped(case, "was cancelled")
+            return stopped(case, "was cancelled")
         case TaskState.PENDING_ROLLBACK:
-            return _pending_rollback(case, number)
+            return pending_rollback(case, number)
         case TaskState.ROLLEDBACK:
             return _rolled_back(case, number)
         case _:
             assert_never(state)
-
-
-# -- it has not begun ----------------------------------------------------------------------------------------------
-
-
-def not_begun(case: Case) -> Why:
-    """Why the start of an execution that is held is not decided yet; goes on after "the execution"."""
-    stored, line = case.stored, case.around.line
-    if stored.hold is Hold.SCHEDULED and stored.scheduled_at is not None:
-        facts: dict[str, Json] = {"at": to_timestamp(stored.scheduled_at)}
-        return Why(Reason.SCHEDULED, f"is scheduled to begin {case.due(stored.scheduled_at)}", facts)
-    if line is None:
-        return Why(Reason.ADMITTED, "was let in by its limits, and is about to start")
-    facts = {
-        "limit": line.limit,
-        "running": line.running,
-        "maxRunning": line.max_running,
-        "rate": None if line.rate is None else f"{line.rate.count} in {line.rate.period_s} s",
-        "holders": list(line.holders),
-        "ahead": line.ahead,
-    }
-    says = f"waits for the limit {line.limit!r}: {number_of(line.running, 'execution')} of {_room(line.max_running)}"
-    if line.holders:
-        more = line.running - len(line.holders)
-        says += f" run ({', '.join(line.holders)}{f' and {more:,} more' if more > 0 else ''})"
-    if line.rate is not None:
-        says += f", and at most {line.rate.count:,} start in {line.rate.period_s:,} s"
-    return Why(Reason.LIMIT_FULL, f"{says}; {line.ahead:,} before it in line", facts)
-
-
-def _room(most: int | None) -> str:
-    return "any number" if most is None else f"{most:,}"
-
-
-def _pending(case: Case, number: int) -> Why:
-    live, stop = case.live.get(number), case.stop
-    if stop is not None and stop.reason is not Reason.RESTART_TO_COME:
-        return _stopped(case, "does not run any more")
-    if case.stored.hold is not None:
-        why = not_begun(case)
-        return Why(why.reason, f"waits for the execution, which {why.says}", why.facts)
-    if stop is not None:
-        return _restart(case, "runs when the execution begins again")
-    if live is not None:
-        return ready(case, live)
-    sources = open_sources(case.progress, case.incoming[number])
-    tasks = [source for source in sources if source > TRIGGER]
-    catchers = [catcher_name(case.plan, source) for source in sources if source < TRIGGER]
-    if tasks:
-        return Why(Reason.WAITS_FOR_TASKS, f"waits for {case.names(tasks)}", {"tasks": list(tasks)})
-    called = listed(f"{each!r}" for each in catchers) if catchers else "of its own"
-    facts: dict[str, Json] = {"catcher": catchers[0]} if catchers else {}
-    return Why(Reason.CATCHER_NOT_CALLED, f"runs if error catcher {called} is called; nothing has called it yet", facts)
-
-
-def ready(case: Case, live: LiveAttempt, *, says: str = "is ready") -> Why:
-    """Why no worker has taken what is ready."""
-    queue = queue_of(live.executor)
-    count = sum(queue in worker.queues for worker in case.around.workers)
-    waited_s = max((case.around.now - live.queued_at).total_seconds(), 0.0)
-    facts: dict[str, Json] = {
-        "executor": live.executor,
-        "queue": queue,
-        "readyAt": to_timestamp(live.queued_at),
-        "waitedS": waited_s,
-        "workers": count,
-        "losses": live.losses,
-    }
-    lost = f"; it has lost {number_of(live.losses, 'worker')} already" if live.losses else ""
-    if not count:
-        no_worker = f"{says}, and queue {queue} has no live worker, for {waited_s:.0f} s now{lost}"
-        return Why(Reason.NO_LIVE_WORKER, no_worker, facts)
-    taken = f"{says}, and no worker has taken it for {waited_s:.0f} s"
-    return Why(Reason.NOT_TAKEN_YET, f"{taken} ({number_of(count, 'live worker')} on queue {queue}){lost}", facts)
 
 
 # -- it runs -------------------------------------------------------------------------------------------------------
@@ -222,16 +146,9 @@ def _failed(case: Case, number: int) -> Why:
     return Why(Reason.RETRIES_USED_UP, f"{failed}; its policy {strategy} is used up", facts)
 
 
-def _stopped(case: Case, says: str) -> Why:
-    """What stopped the execution did this to the task."""
-    if case.stop is None:
-        return Why(Reason.KILLED, f"{says} with the execution")
-    return Why(case.stop.reason, f"{says}: {case.stop.because}", case.stop.facts)
-
-
 def _skipped(case: Case, number: int) -> Why:
     if number in case.trail.halted:
-        return _stopped(case, "was skipped")
+        return stopped(case, "was skipped")
     found = false_edges(case.plan, case.progress, case.incoming[number], seen=case.trail.edge_parameters)
     if not found:
         return _replayed(case, "was skipped")
@@ -276,91 +193,7 @@ def _edge_fact(false: FalseEdge) -> dict[str, Json]:
     return facts
 
 
-# -- it waits ------------------------------------------------------------------------------------------------------
-
-
-def _restart(case: Case, says: str) -> Why:
-    """The execution begins again: when its time has come, or once nothing of it runs."""
-    halt, runs = case.trail.halt, case.trail.runs
-    assert halt is not None, "a restart to come has a failure that led to it"
-    policy = case.trail.endings[halt.number].policy
-    most = runs + 1 if policy is None else policy.max_retries + 1
-    timer = case.around.timer(TimerKind.RESTART, halt.number)
-    facts: dict[str, Json] = {"task": halt.number, "run": runs + 1, "runs": most} | error_fact(halt.entry.error)
-    when = "once nothing of it runs any more" if timer is None else case.due(timer.due_at)
-    if timer is not None:
-        facts["at"] = to_timestamp(timer.due_at)
-    because = f"{case.name(halt.number)} failed: {told(halt.entry.error)}"
-    return Why(Reason.RESTART_TO_COME, f"{says} {when}, for run {runs + 1} of {most}, because {because}", facts)
-
-
-def restart(case: Case) -> Why:
-    """Likewise; goes on after "the execution"."""
-    return _restart(case, "begins again")
-
-
-def _held(case: Case, number: int) -> Why:
-    live, ending = case.live.get(number), case.trail.endings.get(number)
-    halt = case.trail.halt
-    if halt is not None and halt.number == number:
-        return _restart(case, "failed, and the execution begins again")
-    if case.stop is not None:
-        return _stopped(case, "is not tried again")
-    if live is not None:
-        return ready(case, live, says="is ready for its next attempt")
-    return _retry(case, number, "failed", error_facts=error_fact(None if ending is None else ending.entry.error))
-
-
-def _retry(case: Case, number: int, what: str, *, error_facts: Mapping[str, Json]) -> Why:
-    ending, (tried, most) = case.trail.endings.get(number), case.tries(number)
-    timer = case.around.timer(TimerKind.RETRY, number)
-    facts: dict[str, Json] = {"attempt": tried, "attempts": most, **error_facts}
-    says = f"{what} at attempt {tried} of {most}: {told(None if ending is None else ending.entry.error)}"
-    if timer is None:
-        return Why(Reason.RETRY_TO_COME, f"{says}; the next is due", facts)
-    return Why(
-        Reason.RETRY_TO_COME,
-        f"{says}; the next is due {case.due(timer.due_at)}",
-        {**facts, "at": to_timestamp(timer.due_at)},
-    )
-
-
-def _suspended(case: Case, number: int) -> Why:
-    found = case.suspensions.get(number)
-    if found is None:
-        return Why(Reason.WAITS_FOR_ANSWER, "waits for an answer")
-    facts: dict[str, Json] = {"suspension": found.id, "since": to_timestamp(found.created_at)}
-    if found.expires_at is not None:
-        facts["expiresAt"] = to_timestamp(found.expires_at)
-    if found.is_timer and found.expires_at is not None:
-        return Why(Reason.WAITS_FOR_TIME, f"waits for a time, {case.due(found.expires_at)}", facts)
-    who = listed(found.who_may_resolve) if found.who_may_resolve else "anybody"
-    facts |= {"whoMayResolve": list(found.who_may_resolve), "message": found.message}
-    says = f"waits for the answer of {who} since {moment(found.created_at)}"
-    says += f", to {short(found.message)!r}" if found.message else ""
-    if found.expires_at is not None:
-        end = "lifted" if found.is_lifted_when_expired else "rejected"
-        says += f"; it is {end} {case.due(found.expires_at)}"
-    return Why(Reason.WAITS_FOR_ANSWER, says, facts)
-
-
 # -- it is undone --------------------------------------------------------------------------------------------------
-
-
-def _pending_rollback(case: Case, number: int) -> Why:
-    live = case.live.get(number)
-    if live is not None:
-        return ready(case, live, says="is ready to be undone")
-    if case.progress.status(number).is_waiting:
-        ending = case.trail.endings.get(number)
-        error = None if ending is None else ending.entry.error
-        return _rollback_retry(case, number, error_fact(error))
-    first = undone_first(case.plan, case.progress, number)
-    return Why(Reason.WAITS_FOR_ROLLBACKS, f"is undone after {case.names(first)}", {"tasks": list(first)})
-
-
-def _rollback_retry(case: Case, number: int, facts: Mapping[str, Json]) -> Why:
-    return _retry(case, number, "could not be undone", error_facts=facts)
 
 
 def _rolled_back(case: Case, number: int) -> Why:

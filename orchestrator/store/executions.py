@@ -28,7 +28,8 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_value
-from orchestrator.store.commits import BY_KEY, LEASE_S, Refused, bind, insert_executions, insert_timers, write
+from orchestrator.store.commits import BY_KEY, Refused, bind, write
+from orchestrator.store.creation import LEASE_S, insert_executions, insert_timers
 from orchestrator.store.database import Database
 from orchestrator.store.rows import (
     AttemptKey,

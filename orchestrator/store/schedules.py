@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from orchestrator.errors import StoreError
 from orchestrator.model.cron import next_time, parse_cron
 from orchestrator.model.integration import CRON_TRIGGER_PREFIX, TriggerConfig
-from orchestrator.store.commits import insert_executions
+from orchestrator.store.creation import insert_executions
 from orchestrator.store.database import Database
 from orchestrator.store.rows import NewExecution
 from orchestrator.store.tables import executions, now, schedules, versions

@@ -12,7 +12,7 @@ from orchestrator.service.apply import start_held
 from orchestrator.service.limits import admit_after, admit_waiting, look_at_limits, may_begin
 from orchestrator.service.start import new_execution
 from orchestrator.service.submit import new_id
-from orchestrator.store.commits import insert_executions
+from orchestrator.store.creation import insert_executions
 from orchestrator.store.limit_rooms import UNSTARTED_S
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.limits import Entrant, enter, leave, take_turn

@@ -8,9 +8,11 @@ from orchestrator.engine.events import Lifted, RetryDue
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState
+from orchestrator.model.task_types import Done, TaskType
 from orchestrator.service.apply import Step, apply, pursue
+from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
-from orchestrator.store.rows import Refusal, Signal
+from orchestrator.store.rows import Method, Refusal, Signal
 from tests.contracts.control_world import (
     FATAL,
     IGNORE,
@@ -26,7 +28,7 @@ from tests.contracts.control_world import (
 )
 from tests.contracts.stored import at_once, make_commit, rows_of
 from tests.contracts.world import heavy, light
-from tests.flows import flow, parameter
+from tests.flows import flow, parameter, task
 
 ANY = {"taskExecutionStrategy": "WHEN_ANY_SUCCEED"}
 
@@ -162,6 +164,19 @@ def test_an_answer_and_commits_at_the_same_time_lose_nothing(world):
     assert world.execution.state is ExecutionState.SUCCEEDED
     assert world.revisions() == list(range(1, len(world.revisions()) + 1))
     world.assert_over()
+
+
+def test_a_task_after_a_suspension_is_told_that_it_runs_asynchronously(world):
+    seen = []
+    world.services.types.add(TaskType(name="Look", run=lambda context: seen.append(context.is_sync) or Done()))
+    version_id, _ = world.publish(flow("flow", task(1, "Look", next=[2]), asks(2, next=[3]), task(3, "Look")))
+    world.start_now(version_id, wishes=Wishes(method=Method.POST))
+    world.drive_all()
+
+    resolve(world.id, world.services, is_lifted=True, actor="ann")
+    world.drive_all()
+
+    assert seen == [True, False]
 
 
 def test_pursuing_what_nobody_stops_changes_nothing(world):

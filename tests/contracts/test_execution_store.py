@@ -14,7 +14,7 @@ from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
-from orchestrator.store.commits import LEASE_S
+from orchestrator.store.creation import LEASE_S
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey, Due, Fired, Refusal

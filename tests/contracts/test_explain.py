@@ -121,29 +121,40 @@ def limited(**limits):
     return flow("flow", heavy(1)) | {"limits": limits}
 
 
+def start_many(world, document, count):
+    version_id, _ = world.publish(document)
+    return [world.start_now(version_id) for _ in range(count)]
+
+
 def test_an_execution_that_waits_for_a_limit_names_it_and_who_holds_it(world):
-    first = start(world, limited(maxConcurrent=1, rate={"count": 5, "perSeconds": 60}))
-    second = world.start_now(world.publish(limited(maxConcurrent=1, rate={"count": 5, "perSeconds": 60}))[0])
-    third = world.start_now(world.publish(limited(maxConcurrent=1, rate={"count": 5, "perSeconds": 60}))[0])
+    first, second, third = start_many(world, limited(maxConcurrent=1), 3)
 
     found = why(world, of=third)
 
     assert_why(
         found,
         Reason.LIMIT_FULL,
-        rf"the execution waits for the limit 'integration/default/local/flow': 1 execution of 1 run \({first}\), "
-        r"and at most 5 start in 60 s; 1 before it in line",
+        "the execution waits for the limit 'integration/default/local/flow', which is full: "
+        rf"1 of 1 run \({first}\); 1 is before it in line",
     )
-    assert found.facts["holders"] == [first]
+    assert (found.facts["holders"], found.facts["running"], found.facts["maxRunning"]) == ([first], 1, 1)
     assert why(world, of=second).facts["ahead"] == 0
     assert why(world, 1, of=second).reason is Reason.LIMIT_FULL
 
 
+def test_an_execution_that_waits_for_a_rate_says_what_it_lets_start(world):
+    *_, last = start_many(world, limited(rate={"count": 6, "perSeconds": 60}), 7)
+
+    found = why(world, of=last)
+
+    assert "which lets 6 start in 60 s: 6 run (" in found.sentence
+    assert found.sentence.endswith(" and 1 more); 0 are before it in line")
+    assert found.facts["rate"] == "6 in 60 s"
+
+
 def test_an_execution_that_a_limit_let_in_is_about_to_start(world):
     """What a process leaves that dies between the admission and the start."""
-    start(world, limited(maxConcurrent=1))
-    second = world.start_now(world.publish(limited(maxConcurrent=1))[0])
-    world.services.publisher.sent.clear()
+    _, second = start_many(world, limited(maxConcurrent=1), 2)
     with world.database.begin() as connection:
         connection.exec_driver_sql("DELETE FROM limit_waiters")
 

@@ -14,7 +14,7 @@ from orchestrator.errors import InvalidValue
 from orchestrator.model.limits import Rate
 from orchestrator.model.states import ExecutionState
 from orchestrator.service.submit import new_id
-from orchestrator.store.commits import insert_executions
+from orchestrator.store.creation import insert_executions
 from orchestrator.store.limit_rooms import UNSTARTED_S, look
 from orchestrator.store.limit_terms import LimitSource, LimitStore, Standing, Terms
 from orchestrator.store.limits import Admission, Entrant, enter, enter_late, leave, take_turn

@@ -222,6 +222,23 @@ def test_a_failure_is_taken_even_if_all_conditions_of_the_error_catcher_are_fals
     assert run.state is ExecutionState.SUCCEEDED
 
 
+def test_an_error_catcher_is_asked_once_even_if_its_conditions_would_be_true_for_a_later_failure():
+    run = Run(
+        make_task(1),
+        make_task(2),
+        make_task(8),
+        catchers=[make_catcher(starts=[(8, "$`ErrorInfo.code`$ = 404")])],
+        caught_by="catcher",
+    )
+    run.fail(1, code=500)
+
+    decision = run.fail(2, code=404)
+
+    assert decision.edges == {}
+    assert run.tasks[8] is SKIPPED
+    assert run.status(2).is_caught
+
+
 def test_an_error_catcher_without_tasks_takes_failures_all_the_same():
     run = Run(make_task(1), make_task(2), catchers=[make_catcher()], caught_by="catcher")
 

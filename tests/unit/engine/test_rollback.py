@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.engine.decisions import Dispatch, Timer
 from orchestrator.engine.failures import ERROR_INFO
+from orchestrator.engine.validate import find_problems
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.integration import JoinStrategy
 from orchestrator.model.policies import FailurePolicy, RetryStrategy
@@ -29,7 +30,7 @@ from tests.unit.engine.runs import (
     UNDONE,
     Run,
 )
-from tests.unit.factories import make_catcher, make_rollback, make_task
+from tests.unit.factories import make_catcher, make_integration, make_rollback, make_task, make_task_types
 
 UNDO = make_rollback()
 UNDO_WITH_RETRIES = make_rollback(RETRY)
@@ -385,6 +386,17 @@ def test_the_policy_of_a_rollback_counts_only_for_the_errors_that_its_condition_
     run.fail(1, 2, code=code)
 
     assert run.tasks[1] is expected
+
+
+def test_a_condition_of_a_rollback_that_cannot_be_read_is_refused_with_the_definition():
+    """It would be read for the first time when everything has gone wrong already."""
+    policy = replace(RETRY, condition="$`ErrorInfo.code`$ =")
+    version = make_integration(make_task(1, rollback=make_rollback(policy)))
+
+    errors = find_problems(version, make_task_types()).errors
+
+    assert len(errors) == 1
+    assert errors[0].startswith("task 1 (Noop), rollback, failurePolicy: ")
 
 
 def test_what_waits_to_be_undone_waits_for_a_rollback_that_is_tried_again():

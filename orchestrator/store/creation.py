@@ -1,0 +1,197 @@
+"""Creating rows: executions with what belongs to them, attempts that became ready, timers.
+
+Submissions do this, and commits that start sub-executions or make tasks ready: always within a transaction of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from orchestrator.model.json_text import to_json_text
+from orchestrator.model.states import ExecutionState
+from orchestrator.model.timers import TimerKind
+from orchestrator.model.values import Value, to_value
+from orchestrator.store.limits import Entrant, enter
+from orchestrator.store.rows import (
+    Due,
+    Hold,
+    NewAttempt,
+    NewExecution,
+    Phase,
+    dump_parameters,
+)
+from orchestrator.store.tables import (
+    executions,
+    history,
+    later,
+    live_attempts,
+    now,
+    parameters,
+    timers,
+)
+
+LEASE_S: Final = 60.0  # a worker that has not renewed its claim for this long counts as dead
+
+
+def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> None:
+    """Executions with their ready start tasks."""
+    new = _admitted(connection, new)
+    if begun := [_execution_row(each) for each in new if each.outcome is None]:
+        connection.execute(sa.insert(executions), begun)
+    if over := [_execution_row(each) for each in new if each.outcome is not None]:
+        connection.execute(sa.insert(executions).values(ended_at=now()), over)
+    if rows := [_attempt_row(each.id, attempt) for each in new for attempt in each.ready]:
+        connection.execute(sa.insert(live_attempts), rows)
+    for each in new:
+        _insert_unusual(connection, each)
+
+
+def _admitted(connection: sa.Connection, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
+    """Those that a limit holds for take their slots, or wait with nothing decided."""
+    entrants = [
+        Entrant(
+            execution_id=each.id,
+            needs=each.needs,
+            priority=each.priority,
+            awaited_by=each.parent.execution_id if each.parent and each.parent.round is not None else None,
+        )
+        for each in new
+        if each.needs
+    ]
+    answers = enter(connection, entrants) if entrants else {}
+    if not answers:
+        return new
+    return [each if (may_start := answers.get(each.id)) is None else _limited(each, may_start) for each in new]
+
+
+def _limited(new: NewExecution, may_start: bool) -> NewExecution:
+    if may_start:
+        return replace(new, is_limited=True)
+    return replace(
+        new, is_limited=True, hold=Hold.LIMITED, progress=new.undecided, ready=(), state=ExecutionState.PENDING
+    )
+
+
+def _insert_unusual(connection: sa.Connection, new: NewExecution) -> None:
+    """What most executions do not have."""
+    insert_timers(connection, new.id, _queue_timers(new.ready))
+    if new.recorded is not None:
+        row = {"execution_id": new.id, "revision": 1, "entry": to_json_text(new.recorded.to_json())}
+        connection.execute(sa.insert(history), row)
+    if new.parameters and new.outcome is None:
+        connection.execute(sa.insert(parameters), parameter_rows(new.id, new.parameters))
+    if new.hold is Hold.SCHEDULED:
+        _set_timer(connection, new.id, TimerKind.START, new.scheduled_at)
+    if new.deadline_s is not None and new.outcome is None:
+        due_at: Any = later(new.deadline_s)
+        if new.scheduled_at is not None:
+            due_at = new.scheduled_at + timedelta(seconds=new.deadline_s)
+        _set_timer(connection, new.id, TimerKind.DEADLINE, due_at)
+        connection.execute(sa.update(executions).where(executions.c.id == new.id).values(deadline_at=due_at))
+
+
+def _set_timer(connection: sa.Connection, execution_id: str, kind: TimerKind, due_at: Any) -> None:
+    row = {"execution_id": execution_id, "task_number": 0, "attempt": 0, "kind": kind.value}
+    connection.execute(sa.insert(timers).values(**row, due_at=due_at))
+
+
+def _execution_row(new: NewExecution) -> dict[str, Any]:
+    parent, outcome = new.parent, new.outcome
+    return {
+        "id": new.id,
+        "project": new.project,
+        "location": new.location,
+        "integration": new.integration,
+        "version_id": new.version_id,
+        "trigger_id": new.trigger_id,
+        "method": new.method.value,
+        "executor": new.executor,
+        "state": new.state.value,
+        "revision": 0 if new.recorded is None else 1,
+        "progress": new.progress,
+        "request": dump_parameters(new.request),
+        "response": None if outcome is None else dump_parameters(outcome.response),
+        "root_id": new.root_id,
+        "parent_id": parent and parent.execution_id,
+        "parent_task": parent and parent.number,
+        "parent_attempt": parent and parent.attempt,
+        "parent_round": parent and parent.round,
+        "position": parent and parent.position,
+        "priority": new.priority,
+        "hold": None if new.hold is None else new.hold.value,
+        "is_limited": new.is_limited,
+        "is_start_recorded": new.recorded is not None or new.hold is not None,
+        "scheduled_at": new.scheduled_at,
+        "request_id": new.request_id,
+        "replay_of": new.replay and new.replay.of,
+        "replay_mode": new.replay and new.replay.mode,
+        "replay_reason": new.replay and new.replay.reason,
+    }
+
+
+def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequence[NewAttempt]) -> None:
+    """Attempts for workers to claim, or claimed already by whoever commits them; and how long they may wait."""
+    rows = [_attempt_row(execution_id, attempt) for attempt in ready]
+    insert_timers(connection, execution_id, _queue_timers(ready))
+    unclaimed = [row for row in rows if row["worker"] is None]
+    claimed = [row for row in rows if row["worker"] is not None]
+    if unclaimed:
+        connection.execute(sa.insert(live_attempts), unclaimed)
+    if claimed:
+        connection.execute(sa.insert(live_attempts).values(started_at=now(), lease_until=later(LEASE_S)), claimed)
+
+
+def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
+    return {
+        "execution_id": execution_id,
+        "task_number": attempt.number,
+        "attempt": attempt.attempt,
+        "round": 0,
+        "phase": Phase.RUN.value,
+        "task_type": attempt.task_type,
+        "executor": attempt.executor,
+        "worker": attempt.worker,
+    }
+
+
+def _queue_timers(ready: Iterable[NewAttempt]) -> list[Due]:
+    """How long attempts may wait for a worker."""
+    return [
+        Due(kind=TimerKind.QUEUE, number=each.number, attempt=each.attempt, after_s=each.queue_timeout_s)
+        for each in ready
+        if each.worker is None and each.queue_timeout_s is not None
+    ]
+
+
+def insert_timers(connection: sa.Connection, execution_id: str, due: Iterable[Due]) -> None:
+    """A task has one timer of each kind: a new one replaces what an earlier attempt has left."""
+    for each in due:
+        insert = upsertable(connection, timers).values(
+            execution_id=execution_id,
+            task_number=each.number,
+            kind=each.kind.value,
+            attempt=each.attempt,
+            due_at=later(each.after_s),
+        )
+        replaced = {"attempt": insert.excluded.attempt, "due_at": insert.excluded.due_at, "taken_until": None}
+        connection.execute(insert.on_conflict_do_update(index_elements=list(timers.primary_key), set_=replaced))
+
+
+def parameter_rows(execution_id: str, changed: Mapping[str, Value]) -> list[dict[str, Any]]:
+    """Rows of ``parameters``."""
+    return [
+        {"execution_id": execution_id, "key": key, "value": to_json_text(to_value(value))}
+        for key, value in changed.items()
+    ]
+
+
+def upsertable(connection: sa.Connection, table: sa.Table) -> Any:
+    """An insert that can be turned into an upsert."""
+    return sqlite_insert(table) if connection.dialect.name == "sqlite" else postgresql_insert(table)
