@@ -32,6 +32,7 @@ def test_a_worker_that_beats_is_there_with_its_queues(store):
 
 def test_a_beat_keeps_the_start_and_tells_what_is_consumed_now(store):
     store.beat("a@host/1", ["executor.a"])
+    last_beat(store, "a@host/1", seconds_ago=BEAT_S)
     (first,) = store.live()
 
     store.beat("a@host/1", ["executor.b"])
