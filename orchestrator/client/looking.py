@@ -13,7 +13,7 @@ from orchestrator.model.explanation import Explanation
 from orchestrator.model.history import Entry
 from orchestrator.model.snapshots import Snapshot, SnapshotDifference
 from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
-from orchestrator.service.explain import explain
+from orchestrator.service.explaining.explain import explain
 from orchestrator.service.fold import Snapshots
 from orchestrator.service.query import TreeReader
 from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots

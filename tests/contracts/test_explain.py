@@ -12,7 +12,7 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.explanation import Reason
 from orchestrator.model.policies import FailurePolicy
 from orchestrator.service.control import kill
-from orchestrator.service.explain import explain
+from orchestrator.service.explaining.explain import explain
 from orchestrator.service.replay import ReplayMode, ReplayWish, replay
 from orchestrator.service.snapshots import TaskNotFound
 from orchestrator.service.submit import Wishes

@@ -9,14 +9,14 @@ from __future__ import annotations
 from orchestrator.engine.explain import edges_by_target
 from orchestrator.engine.progress import unpack
 from orchestrator.model.explanation import Explanation
-from orchestrator.service.case import Case
-from orchestrator.service.execution_reasons import explain_execution
+from orchestrator.service.explaining.case import Case
+from orchestrator.service.explaining.execution_reasons import explain_execution
+from orchestrator.service.explaining.halts import Walked, find_stop
+from orchestrator.service.explaining.task_reasons import explain_task
 from orchestrator.service.fold import begin_fold
-from orchestrator.service.halts import Walked, find_stop
 from orchestrator.service.query import with_live
 from orchestrator.service.services import Services
 from orchestrator.service.snapshots import TaskNotFound
-from orchestrator.service.task_reasons import explain_task
 from orchestrator.service.trail import Trail
 from orchestrator.store.circumstances import read_circumstances
 from orchestrator.store.queries import ExecutionQueries

@@ -11,7 +11,7 @@ from orchestrator.model.explanation import Reason
 from orchestrator.model.history import Entry
 from orchestrator.model.json_text import Json
 from orchestrator.model.snapshots import to_timestamp
-from orchestrator.service.case import Stop, error_fact, moment, name_in, short, told
+from orchestrator.service.explaining.case import Stop, error_fact, moment, name_in, short, told
 from orchestrator.service.trail import Halt, HaltKind, Trail
 from orchestrator.store.rows import ParentLink, Signal, StoredExecution
 from orchestrator.store.signals import Audit

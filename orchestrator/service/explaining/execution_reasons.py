@@ -8,9 +8,9 @@ from typing import Final, assert_never
 from orchestrator.model.explanation import Explanation, Reason
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.service.case import Case, Why, error_fact, number_of, stopped, told
-from orchestrator.service.task_reasons import explain_task
-from orchestrator.service.waiting_reasons import not_begun, restart
+from orchestrator.service.explaining.case import Case, Why, error_fact, number_of, stopped, told
+from orchestrator.service.explaining.task_reasons import explain_task
+from orchestrator.service.explaining.waiting_reasons import not_begun, restart
 
 _MOST_TASKS: Final = 3  # that one sentence speaks of
 _UNDER_WAY: Final = (  # what says most of an execution that goes on, first

@@ -12,8 +12,8 @@ from orchestrator.model.json_text import Json
 from orchestrator.model.policies import RetryStrategy
 from orchestrator.model.snapshots import to_timestamp
 from orchestrator.model.states import TaskState
-from orchestrator.service.case import Case, Why, error_fact, moment, number_of, stopped, told
-from orchestrator.service.waiting_reasons import held, pending, pending_rollback, ready, suspended
+from orchestrator.service.explaining.case import Case, Why, error_fact, moment, number_of, stopped, told
+from orchestrator.service.explaining.waiting_reasons import held, pending, pending_rollback, ready, suspended
 from orchestrator.store.rows import LiveAttempt, Phase
 
 _MOST_EDGES: Final = 3  # that one sentence strings together

@@ -9,7 +9,7 @@ from orchestrator.model.explanation import Reason
 from orchestrator.model.json_text import Json
 from orchestrator.model.snapshots import to_timestamp
 from orchestrator.model.timers import TimerKind
-from orchestrator.service.case import Case, Why, error_fact, listed, moment, number_of, short, stopped, told
+from orchestrator.service.explaining.case import Case, Why, error_fact, listed, moment, number_of, short, stopped, told
 from orchestrator.store.circumstances import Line
 from orchestrator.store.rows import Hold, LiveAttempt
 
