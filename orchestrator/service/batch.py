@@ -114,9 +114,9 @@ class Batch:
     def _decide(self, result: Result) -> None:
         if self.is_stopping and result.children:
             result = _without_children(result)
-        event = result.event
+        event, was_rollback = result.event, self.is_rolling_back(result.event.number)
         decision = decide(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
-        self._entries.append(_entry(result, decision, worker=self._worker))
+        self._entries.append(_entry(result, decision, worker=self._worker, was_rollback=was_rollback))
         if result.wait is None or decision.is_late:
             self._over.add(event.number)
             self._ready.pop(event.number, None)
@@ -158,7 +158,11 @@ class Batch:
             ready=tuple(ready),
             children=tuple(self._children),
             timers=tuple(self._timers),
-            fired_timers=tuple((kind, number) for number in self._over for kind in self._timeouts_of(number)),
+            fired_timers=tuple(
+                (kind, number)
+                for number in self._over - self._ready.keys()  # a new attempt's timer takes the old one's place
+                for kind in self._timeouts_of(number)
+            ),
             dropped=tuple(self._dropped),
             suspensions=tuple(self._suspensions),
             outcome=to_outcome(self._plan, self._decision, self.parameters) if is_over and self._decision else None,
@@ -207,22 +211,18 @@ _KINDS: Final[dict[type[TaskOutcome], EntryKind]] = {
 }
 
 
-def _kind(event: TaskOutcome, decision: Decision) -> EntryKind:
+def _kind(event: TaskOutcome, decision: Decision, *, was_rollback: bool) -> EntryKind:
     if decision.is_late:
         return EntryKind.LATE
-    match decision.states.get(event.number):
-        case TaskState.ROLLEDBACK if isinstance(event, Succeeded):
-            return EntryKind.ROLLED_BACK
-        case TaskState.ROLLEDBACK | TaskState.PENDING_ROLLBACK:
-            return EntryKind.ROLLBACK_FAILED
-        case _:
-            return _KINDS[type(event)]
+    if not was_rollback or isinstance(event, ChildrenStarted):
+        return _KINDS[type(event)]
+    return EntryKind.ROLLED_BACK if isinstance(event, Succeeded) else EntryKind.ROLLBACK_FAILED
 
 
-def _entry(result: Result, decision: Decision, *, worker: str) -> Entry:
+def _entry(result: Result, decision: Decision, *, worker: str, was_rollback: bool) -> Entry:
     event = result.event
     return Entry(
-        kind=_kind(event, decision),
+        kind=_kind(event, decision, was_rollback=was_rollback),
         task_number=event.number,
         attempt=event.attempt,
         started_at=result.started_at,

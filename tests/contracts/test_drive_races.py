@@ -286,3 +286,14 @@ def test_sub_executions_do_not_begin_when_the_execution_is_stopping_meanwhile(wo
     assert world.states() == {1: "FATAL", 2: "CANCELLED"}
     assert execution.children == ()
     assert world.live() == {}
+
+
+def test_a_success_that_is_to_be_undone_at_once_is_written_as_a_success(world):
+    one, two = world.submit(heavy(1, rollback={"task": "Heavy"}), heavy(2, **FATAL), starts=[1, 2])
+    world.code[2] = lambda: 1 / 0
+    world.code[1] = partial(world.drive, two)
+
+    world.drive(one, worker="me")
+
+    assert [kind for number, kind, _ in world.entries() if number == 1] == [EntryKind.SUCCEEDED]
+    assert world.states() == {1: "PENDING_ROLLBACK", 2: "FATAL"}
