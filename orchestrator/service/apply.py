@@ -10,10 +10,12 @@ It may be repeated at any time: a worker's periodic look does so for what a cras
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 from orchestrator.engine.canvas import Message
 from orchestrator.engine.decide import decide
@@ -21,6 +23,7 @@ from orchestrator.engine.decisions import Decision
 from orchestrator.engine.events import Answer, Event, Killed, Started, Stopped
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import Progress, pack, unpack
+from orchestrator.errors import Unreachable
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState
@@ -51,6 +54,10 @@ from orchestrator.store.rows import (
     StoredExecution,
 )
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
@@ -67,6 +74,11 @@ class Standing:
     def is_sync(self) -> bool:
         """Whether it runs synchronously still."""
         return runs_sync(self.stored.method, self.progress)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether there is a KILL that nobody has obeyed yet."""
+        return self.stored.signal not in (None, Signal.STOPPING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,25 +128,15 @@ def apply(
     """
     while True:
         standing = stand(execution_id, services)
-        kill = _unobeyed_kill(standing)  # first: a commit that does not obey it would take the mark away
-        step = kill or next_step(standing)
-        if step is None:
-            return None
-        is_sync = standing.is_sync and not isinstance(step.event, Answer)  # its own edges see that already
-        seen = with_system_variables(standing.parameters, is_sync=is_sync)
-        decision = decide(standing.plan, standing.progress, step.event, parameters=seen, is_sync=is_sync)
-        if decision.is_late and kill is None:
-            return None
-        if decision.is_late:  # it is being stopped already, and what stopped it first counts
-            services.signals.settle(standing.stored)
+        if standing.is_marked:
+            _end(standing, services)  # first: a commit that does not obey the mark would take it away
             continue
-        change = _to_commit(standing, step, decision)
-        written = services.store.commit(change)
-        if isinstance(written, Refusal):
-            continue
-        follow_up(change, written, services)
-        if kill is None:
-            return standing, decision
+        step = next_step(standing)
+        decisions = None if step is None else _decide([step], standing)
+        if step is None or decisions is None:
+            return None
+        if _write([step], decisions, standing, services):
+            return standing, decisions[-1]
 
 
 def start_held(execution_ids: Sequence[str], services: Services) -> int:
@@ -152,33 +154,64 @@ def _begin(standing: Standing) -> Step | None:
     return Step(event=Started(), kind=EntryKind.STARTED, fired_timers=((TimerKind.START, 0),))
 
 
-def _to_commit(standing: Standing, step: Step, decision: Decision) -> Commit:
-    stored, plan, progress = standing.stored, standing.plan, decision.progress
-    is_start = isinstance(step.event, Started)
-    state = progress.state
+def _decide(steps: Sequence[Step], standing: Standing) -> list[Decision] | None:
+    """What the steps mean, one after the other; None if one of them comes too late."""
+    progress, parameters, decisions = standing.progress, dict(standing.parameters), []
+    for step in steps:
+        is_sync = standing.is_sync and not isinstance(step.event, Answer)  # its own edges see that already
+        seen = with_system_variables(parameters, is_sync=is_sync)
+        decision = decide(standing.plan, progress, step.event, parameters=seen, is_sync=is_sync)
+        if decision.is_late:
+            return None
+        progress = decision.progress
+        parameters.update(decision.parameters)
+        decisions.append(decision)
+    return decisions
+
+
+def _write(steps: Sequence[Step], decisions: Sequence[Decision], standing: Standing, services: Services) -> bool:
+    """Commit, and do what follows from it. False: somebody else was faster."""
+    change = _to_commit(steps, decisions, standing)
+    written = services.store.commit(change)
+    if isinstance(written, Refusal):
+        return False
+    follow_up(change, written, services)
+    return True
+
+
+def _to_commit(steps: Sequence[Step], decisions: Sequence[Decision], standing: Standing) -> Commit:
+    stored, plan, last = standing.stored, standing.plan, decisions[-1]
+    is_start = any(isinstance(step.event, Started) for step in steps)
+    is_restart = any(each.is_restart for each in decisions)
+    state = last.progress.state
     if is_start and not state.is_final:
         state = ExecutionState.PENDING  # as for any execution that was just created: the first claim moves it on
-    changed = dict(standing.stored.request) if decision.is_restart else {**standing.parameters, **decision.parameters}
+    changed = {key: value for each in decisions for key, value in each.parameters.items()}
+    now = {**(stored.request if is_restart else standing.parameters), **changed}
     return Commit(
         execution=stored,
-        worker=step.worker,
+        worker=steps[-1].worker,
         state=state,
-        progress=pack(plan, progress),
-        entries=(_to_entry(standing, step, decision),),
-        signal=signal_of(progress),
-        parameters=decision.parameters,
-        is_restart=decision.is_restart,
+        progress=pack(plan, last.progress),
+        entries=tuple(_to_entry(standing, *each) for each in zip(steps, decisions, strict=True)),
+        signal=signal_of(last.progress),
+        parameters=changed,
+        is_restart=is_restart,
         begins=is_start,
-        withdrawn=step.withdrawn,
-        revoked=step.revoked,
-        returned=step.returned,
-        ready=new_attempts(plan, decision.dispatch, executor=stored.executor),
-        timers=(*step.timers, *to_due(decision.timers)),
-        fired_timers=step.fired_timers,
-        dropped=decision.dropped,
-        resolutions=step.resolutions,
-        outcome=to_outcome(plan, decision, changed) if state.is_final else None,
+        withdrawn=_all(step.withdrawn for step in steps),
+        revoked=_all(step.revoked for step in steps),
+        returned=_all(step.returned for step in steps),
+        ready=new_attempts(plan, _all(each.dispatch for each in decisions), executor=stored.executor),
+        timers=(*_all(step.timers for step in steps), *to_due(_all(each.timers for each in decisions))),
+        fired_timers=_all(step.fired_timers for step in steps),
+        dropped=_all(each.dropped for each in decisions),
+        resolutions=_all(step.resolutions for step in steps),
+        outcome=to_outcome(plan, last, now) if state.is_final else None,
     )
+
+
+def _all(parts: Iterable[tuple[T, ...]]) -> tuple[T, ...]:
+    return tuple(chain.from_iterable(parts))
 
 
 def _to_entry(standing: Standing, step: Step, decision: Decision) -> Entry:
@@ -219,40 +252,51 @@ def follow_up(change: Commit, fired: Sequence[Fired], services: Services) -> Non
 def pursue(execution_id: str, services: Services) -> None:
     """Bring everything marked at and below an execution as near to its end as is possible without its workers."""
     for each in services.signals.marked_below(execution_id):  # the deepest first: a parent's join waits for them
-        while apply(each, services, partial(_end_unclaimed, services=services)) is not None:
+        while _end(stand(each, services), services):
             pass
 
 
 def pursue_marked(services: Services) -> None:
     """The same for everything marked: what a crash has left."""
     for each in services.signals.marked():
-        pursue(each, services)
+        try:
+            pursue(each, services)
+        except Unreachable:  # nor would the others get through
+            raise
+        except Exception:  # one that cannot be ended must not keep others from their end, again and again
+            log.exception("execution not ended; it is tried again later", extra={"execution_id": each})
 
 
-def _unobeyed_kill(standing: Standing) -> Step | None:
-    signal = standing.stored.signal
-    if signal in (None, Signal.STOPPING):
-        return None
-    return Step(event=Killed(rolls_back=signal is Signal.KILL_AND_ROLL_BACK), kind=EntryKind.KILLED)
-
-
-def _end_unclaimed(standing: Standing, services: Services) -> Step | None:
-    """An attempt of a stopping execution that no worker has claimed: it is over. The rest is asked to stop."""
-    if standing.progress.stopping is None or standing.stored.state.is_final:
-        return None
+def _end(standing: Standing, services: Services) -> bool:
+    """Obey a KILL, end what no worker has claimed, and ask the others to end the rest. Whether to look again."""
+    if standing.stored.state.is_final or not (standing.is_marked or standing.progress.stopping):
+        return False
     stoppable = [each for number, each in standing.live.items() if not standing.progress.status(number).is_rolling_back]
-    for live in stoppable:
-        if live.worker is None and live.phase is not Phase.WAIT:
-            key, has_run = live.key, live.started_at is not None
-            return Step(
-                event=Stopped(number=key.number, attempt=key.attempt, was_running=has_run),
-                kind=EntryKind.STOPPED,
-                number=key.number,
-                attempt=key.attempt,
-                withdrawn=(key,),
-            )
+    steps = [_stopped(each) for each in stoppable if each.worker is None and each.phase is not Phase.WAIT]
+    if standing.is_marked:
+        rolls_back = standing.stored.signal is Signal.KILL_AND_ROLL_BACK
+        steps.insert(0, Step(event=Killed(rolls_back=rolls_back), kind=EntryKind.KILLED))
+    if steps:
+        decisions = _decide(steps, standing)
+        if decisions is None:  # it is being stopped already, and what stopped it first counts
+            services.signals.settle(standing.stored)
+            return True
+        is_written = _write(steps, decisions, standing, services)
+        return not (is_written and decisions[-1].progress.state.is_final)
     # The commit that began to stop it has asked those that it saw; these were being claimed at that moment.
     for live in stoppable:
         if live.worker is not None and live.stop_at is None:
             services.signals.ask_to_stop(live.key)
-    return None
+    return False
+
+
+def _stopped(live: LiveAttempt) -> Step:
+    """The end of an attempt that no worker has. One that has begun was in the middle of its work."""
+    key = live.key
+    return Step(
+        event=Stopped(number=key.number, attempt=key.attempt, was_running=live.started_at is not None),
+        kind=EntryKind.STOPPED,
+        number=key.number,
+        attempt=key.attempt,
+        withdrawn=(key,),
+    )

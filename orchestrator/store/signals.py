@@ -15,7 +15,7 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.commits import BY_KEY, bind, mark_below
 from orchestrator.store.database import Database
-from orchestrator.store.rows import AttemptKey, Signal, StoredExecution
+from orchestrator.store.rows import AttemptKey, Phase, Signal, StoredExecution
 from orchestrator.store.tables import executions, live_attempts, now, signals
 
 _AT_ONCE: Final = 100  # executions a look
@@ -90,8 +90,22 @@ class SignalStore:
         return None if row is None else Audit(actor=row.actor, impersonator=row.impersonator, message=row.message)
 
     def marked(self, *, limit: int = _AT_ONCE) -> list[str]:
-        """Executions that a signal has not come to the end of."""
-        statement = sa.select(executions.c.id).where(executions.c.signal.is_not(None)).limit(limit)
+        """Executions that a signal has not come to the end of, and that need more than the end of what workers run.
+
+        In no order: those of which nothing can be done do not stand before the others at each look.
+        """
+        is_left = sa.or_(
+            sa.and_(live_attempts.c.worker.is_(None), live_attempts.c.phase != Phase.WAIT.value),
+            sa.and_(live_attempts.c.worker.is_not(None), live_attempts.c.stop_at.is_(None)),
+        )
+        left = sa.select(live_attempts.c.task_number).where(live_attempts.c.execution_id == executions.c.id, is_left)
+        statement = (
+            sa.select(executions.c.id)
+            .where(executions.c.signal.is_not(None))
+            .where(sa.or_(executions.c.signal != Signal.STOPPING.value, left.exists()))
+            .order_by(sa.func.random())
+            .limit(limit)
+        )
         with self.database.read() as connection:
             return list(connection.execute(statement).scalars())
 

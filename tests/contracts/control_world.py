@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import pytest
 import sqlalchemy as sa
 
 from orchestrator.model.task_types import Child, Done, StartChildren, Suspend, TaskType
 from orchestrator.model.values import from_python
 from orchestrator.runtime.guard import ProcessGuard
+from orchestrator.service import drive as driving
 from orchestrator.service.control import kill
 from orchestrator.service.drive import drive
 from orchestrator.service.query import TreeReader
@@ -129,6 +131,12 @@ class ControlWorld(World):
         """Whatever can be claimed, until nothing can."""
         while [drive(key, worker=worker, services=self.services) for key in self.ready()].count(True):
             pass
+
+    def drive_without_pursuing(self, key):
+        """What a worker leaves that dies right after its commit."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(driving, "pursue", lambda execution_id, services: None)
+            self.drive(key)
 
     def ready(self):
         """What nobody has claimed, of all executions."""

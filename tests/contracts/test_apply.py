@@ -3,16 +3,18 @@
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.engine.events import Lifted, RetryDue
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import Done, TaskType
-from orchestrator.service.apply import Step, apply, pursue
+from orchestrator.service.apply import Step, apply, pursue, pursue_marked
 from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
 from orchestrator.store.rows import Method, Refusal, Signal
+from orchestrator.store.tables import executions
 from tests.contracts.control_world import (
     FATAL,
     IGNORE,
@@ -202,6 +204,57 @@ def test_pursuing_again_does_what_a_crash_prevented(world):
     assert world.tree_states() == ["CANCELLED", "CANCELLED"]
     assert world.states() == {1: "SKIPPED", 2: "CANCELLED", 3: "SKIPPED", 4: "SKIPPED"}
     world.assert_over()
+
+
+def begin_to_stop(world):
+    """A new execution, killed while a worker runs it: it is asked to end, and nothing else is left to do."""
+    (first,) = world.submit(heavy(1))
+    world.services.store.claim(first, worker="busy")
+    world.kill()
+
+
+def test_only_what_something_can_be_done_about_is_looked_after(world):
+    begin_to_stop(world)
+    assert world.services.signals.marked() == []
+
+    world.submit(heavy(1))
+    world.mark(Signal.KILL)
+    assert world.services.signals.marked() == [world.id]
+
+    pursue_marked(world.services)
+    assert world.execution.state is ExecutionState.CANCELLED
+    assert world.services.signals.marked() == []
+
+
+def test_what_a_stopping_execution_has_left_to_claim_is_looked_after(world):
+    """The commit of a fatal failure is written, and whoever wrote it died before the rest."""
+    fatal, _ = world.submit(heavy(1, **FATAL), heavy(2), starts=[1, 2])
+    breaks(world, 1)
+    world.drive_without_pursuing(fatal)
+    assert world.services.signals.marked() == [world.id]
+
+    pursue_marked(world.services)
+
+    assert world.execution.state is ExecutionState.FAILED
+    assert world.states() == {1: "FATAL", 2: "SKIPPED"}
+    world.assert_over()
+
+
+def test_one_that_cannot_be_ended_does_not_keep_others_from_their_end(world, caplog):
+    marked = []
+    for _ in range(4):
+        world.submit(heavy(1))
+        world.mark(Signal.KILL)
+        marked.append(world.id)
+    broken = marked.pop(1)
+    with world.database.begin() as connection:
+        connection.execute(sa.update(executions).where(executions.c.id == broken).values(progress="nonsense"))
+
+    pursue_marked(world.services)
+
+    assert [world.look(each).state for each in marked] == [ExecutionState.CANCELLED] * 3
+    assert world.services.signals.marked() == [broken]
+    assert [record.execution_id for record in caplog.records] == [broken]
 
 
 # -- FATAL ---------------------------------------------------------------------------------------------------------

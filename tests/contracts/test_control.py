@@ -1,5 +1,6 @@
 """KILL, without workers: what nobody runs is over at once, what somebody runs is told to end, and nothing starts."""
 
+import random
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,14 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.control import ExecutionOver
+from orchestrator.service.lost import give_up
 from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
 from orchestrator.store import commits
 from orchestrator.store import executions as store_module
 from orchestrator.store.rows import Signal
 from orchestrator.store.signals import Audit
+from orchestrator.store.tables import executions, limit_holders, limit_waiters
 from tests.contracts.control_world import (
     FATAL,
     ControlWorld,
@@ -179,6 +182,33 @@ def test_who_killed_and_why_is_kept(world):
 
     assert world.sent_signals() == [(world.id, "KILL_AND_ROLL_BACK", "bob", "wrong month")]
     assert world.services.signals.last(world.id) == Audit(actor="bob", impersonator="ann", message="wrong month")
+
+
+def test_an_attempt_that_its_worker_gave_back_was_in_the_middle_of_its_work(world):
+    first, _ = world.submit(heavy(1, next=[2]), heavy(2))
+    world.services.store.claim(first, worker="dead")
+    give_up(world.id, world.services, worker="dead", reason="kill -9")
+
+    world.kill()
+
+    assert world.execution.state is ExecutionState.CANCELLED
+    assert world.states() == {1: "CANCELLED", 2: "SKIPPED"}
+    world.assert_over()
+
+
+def test_an_execution_that_waits_for_room_is_killed_and_the_one_behind_it_goes_on(world):
+    version_id, _ = world.publish(flow("flow", heavy(1)) | {"limits": {"maxConcurrent": 1}})
+    running, waiting, behind = (world.start_now(version_id) for _ in range(3))
+
+    world.kill(waiting)
+    assert world.look(waiting).state is ExecutionState.CANCELLED
+    world.drive(world.key(1, of=running))
+
+    assert [key.execution_id for key in world.ready()] == [behind]
+    world.drive_all()
+    assert world.look(behind).state is ExecutionState.SUCCEEDED
+    assert world.rows(sa.select(limit_holders)) == world.rows(sa.select(limit_waiters)) == []
+    world.assert_over()
 
 
 # -- somebody works on it ------------------------------------------------------------------------------------------
@@ -601,6 +631,57 @@ def test_kills_at_every_height_of_a_tree_and_workers_in_it_at_the_same_time(worl
     world.drive_all()
 
     assert set(world.tree_states()) == {"CANCELLED"}
+    world.assert_over()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_failures_timers_and_workers_all_at_once_come_to_an_end_with_nothing_left(world, seed):
+    """Whoever waits for whom: no deadlock, no result lost, and no execution that nobody would ever end."""
+    choice = random.Random(seed)
+    soon = {"interval": "0.001s"}
+    world.publish(
+        flow("leaf", heavy(1, next=[2], **retry(1, **soon), **undone()), light(2, next=[3]), heavy(3, **FATAL))
+        | {"limits": {"maxConcurrent": 4}}
+    )
+    world.publish(
+        flow(
+            "middle",
+            nests(1, "leaf", count=3, next=[2], timeoutMs=60_000, **retry(1, **soon)),
+            heavy(2, **restart(1, **soon)),
+            spawns(3, "leaf"),
+            starts=[1, 3],
+        )
+    )
+    world.submit(nests(1, "middle", count=3, next=[2]), heavy(2, **undone()), spawns(3, "middle"), starts=[1, 3])
+    for number in (1, 2, 3):
+        world.code[number] = lambda: break_down() if choice.random() < 0.2 else None
+
+    def work():
+        for _ in range(30):
+            if ready := world.ready():
+                world.drive(choice.choice(ready), worker=threading.current_thread().name)
+
+    def kill_some():
+        wanted = sa.select(executions.c.id).where(executions.c.ended_at.is_(None), executions.c.parent_id.is_not(None))
+        for _ in range(6):
+            if live := world.rows(wanted):
+                with suppress(ExecutionOver):
+                    world.kill(choice.choice(live).id, rolls_back=choice.random() < 0.5)
+
+    def let_time_pass():
+        for _ in range(6):
+            world.fire("TIMEOUT", "RETRY", "RESTART")
+
+    for _ in range(2):  # so that there is something to kill
+        world.drive(choice.choice(world.ready()))
+    at_once(*[work] * 4, *[kill_some] * 2, *[let_time_pass] * 2)
+    for row in world.rows(sa.select(executions.c.id)):
+        with suppress(ExecutionOver):
+            world.kill(row.id)
+    world.drive_all()
+
+    assert world.rows(sa.select(executions.c.id).where(executions.c.ended_at.is_(None))) == []
+    assert world.rows(sa.select(limit_holders)) == world.rows(sa.select(limit_waiters)) == []
     world.assert_over()
 
 
