@@ -12,7 +12,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from orchestrator.errors import SchemaOutdated, Unreachable
+from orchestrator.store.forks import FORK_GATE
 
 _BUSY_TIMEOUT_MS: Final = 30_000
 _CONNECT_TIMEOUT_S: Final = 5
@@ -72,13 +73,14 @@ class Database:
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
-        try:
-            connection = self.engine.connect()
-        except sa.exc.OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            raise Unreachable("the database", self.url.render_as_string(), reason) from error
-        with connection:
-            yield connection
+        with FORK_GATE.transaction() if self.is_sqlite else nullcontext():
+            try:
+                connection = self.engine.connect()
+            except sa.exc.OperationalError as error:
+                reason = str(error.orig).strip().splitlines()[0]
+                raise Unreachable("the database", self.url.render_as_string(), reason) from error
+            with connection:
+                yield connection
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them: they are still the parent's."""
@@ -134,6 +136,7 @@ def _engine(url: sa.URL) -> sa.Engine:
         engine = sa.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
+        FORK_GATE.engines.add(engine)
         return engine
     engine = sa.create_engine(url, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
     sa.event.listen(engine, "checkin", _note_use)
