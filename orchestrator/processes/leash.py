@@ -28,6 +28,8 @@ from types import FrameType
 from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
 POLL_S: Final = 0.5
 PARENT_IS_GONE: Final = 128 + signal.SIGKILL
 _IS_LINUX: Final = sys.platform.startswith("linux")
@@ -53,8 +55,23 @@ def die_with_parent(number: int = signal.SIGKILL, *, parent_pid: int | None = No
         os.kill(os.getpid(), number)
 
 
+def adopt_orphans() -> None:
+    """Have this process become the parent of every descendant whose own parent ends: none can get away."""
+    if not _prctl(PR_SET_CHILD_SUBREAPER, 1):
+        raise OSError(ctypes.get_errno(), "this system has no child subreaper")
+
+
+def give_up_privileges() -> None:
+    """No program that this process becomes gains rights: one that did could not be killed by who started it."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
 def _has_parent_death_signal(number: int) -> bool:
-    return _IS_LINUX and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0) == 0
+    return _prctl(PR_SET_PDEATHSIG, int(number))
+
+
+def _prctl(option: int, value: int) -> bool:
+    return _IS_LINUX and ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
 
 
 def _watch(parent: int, number: int) -> None:

@@ -1,0 +1,1 @@
+"""Processes on a leash: running one command so that nothing it started outlives it."""
