@@ -71,6 +71,33 @@ class InvalidValue(InputError):
         return f"{self.place}: found {self.found}, expected {self.expected}"
 
 
+class FilterSyntax(InputError):
+    """A filter of executions does not follow the grammar, or asks a field for what it does not have.
+
+    ``column`` counts from 1.
+    """
+
+    def __init__(self, text: str, column: int, expected: str) -> None:
+        super().__init__(text, column, expected)
+        self.text, self.column, self.expected = text, column, expected
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 120 else self.text[:117] + "..."
+        return f"filter {shown!r}, column {self.column}: expected {self.expected}"
+
+
+class InvalidPageToken(InputError):
+    """A page token does not continue this list."""
+
+    def __init__(self, token: str, reason: str) -> None:
+        super().__init__(token, reason)
+        self.token, self.reason = token, reason
+
+    def __str__(self) -> str:
+        shown = self.token if len(self.token) <= 60 else self.token[:57] + "..."
+        return f"page token {shown!r} {self.reason}; begin again without a token"
+
+
 class UnknownTrigger(InputError):
     """The integration has no trigger of this name."""
 
@@ -188,6 +215,30 @@ class SchemaOutdated(StoreError):
 
     def __str__(self) -> str:
         return f"database schema is {self.found}, this version needs {self.expected}: run `orchestrator db upgrade`"
+
+
+class ArtifactNotFound(StoreError):
+    """No artifact has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"there is no artifact {self.name!r} in the store"
+
+
+class ArtifactsFull(StoreError):
+    """The artifact store has no room. Passwords in ``url`` are masked by whoever raises this."""
+
+    retryable = True
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"the artifact store at {self.url} is full ({self.reason}); make room, or set ORCHESTRATOR_ARTIFACTS_URL"
 
 
 class Unreachable(OrchestratorError):

@@ -21,8 +21,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.errors import InvalidSetting
 from orchestrator.model.task_types import MailServer, TaskSurroundings
+from orchestrator.processes.spec import TAG  # in the environment of what a command starts; no setting
 
 PREFIX: Final = "ORCHESTRATOR_"
+
+INHERITED: Final = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+"""What a command may see of a worker's environment: where programs are and how to speak, and nothing secret."""
 
 BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "amqp", "amqps", "filesystem")
 """The transports that reach worker processes. ``memory`` is not among them: it ends at the process's edge."""
@@ -53,6 +57,8 @@ class Settings(BaseSettings):
         rest_timeout_s: the longest wait of a REST task for an answer.
         url_overrides: URL prefix -> replacement, for tests and private mirrors; JSON in the environment.
         flower_basic_auth: ``user:password`` for Flower.
+        artifacts_url: where large payloads and logs go, a folder or an fsspec URL; None is a folder in ``home``.
+        failpoints: where processes are to fail, for tests of that: ``orchestrator.failpoints``.
     """
 
     model_config = SettingsConfigDict(
@@ -68,6 +74,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(default=None, repr=False)  # repr=False: both may hold a password
     database_url: str | None = Field(default=None, repr=False)
     concurrency: int = Field(default=4, ge=1, le=1024)
+    drain_s: float = Field(default=20.0, ge=0, le=86_400)
     include: Annotated[tuple[str, ...], NoDecode] = ()
     smtp_host: str | None = None
     smtp_port: int = Field(default=25, ge=1, le=65535)
@@ -78,6 +85,8 @@ class Settings(BaseSettings):
     rest_timeout_s: float = Field(default=120.0, gt=0)
     url_overrides: Annotated[dict[str, str], NoDecode] = {}
     flower_basic_auth: SecretStr | None = None
+    artifacts_url: str | None = Field(default=None, repr=False)
+    failpoints: str = ""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -139,6 +148,11 @@ class Settings(BaseSettings):
             raise ValueError(f"{_EXPECTED_DATABASE} (a database in memory cannot be shared with workers)")
         return f"{DATABASE_SCHEMES[scheme.lower()]}://{rest}"
 
+    @field_validator("artifacts_url")
+    @classmethod
+    def _absolute_folder(cls, url: str | None) -> str | None:
+        return url if url is None or "://" in url else str(Path(url).expanduser().absolute())
+
     @field_validator("flower_basic_auth")
     @classmethod
     def _check_flower(cls, found: SecretStr | None) -> SecretStr | None:
@@ -156,6 +170,11 @@ class Settings(BaseSettings):
         """The database's URL as SQLAlchemy takes it."""
         return self.database_url or f"sqlite:///{self.home / 'orchestrator.db'}"
 
+    @property
+    def resolved_artifacts_url(self) -> str:
+        """The artifact store's URL, or its folder."""
+        return self.artifacts_url or str(self.home / "artifacts")
+
     def replaced(self, **changes: object) -> Self:
         """The same settings but for these, checked again."""
         return type(self)(**(dict(self) | changes))
@@ -171,17 +190,24 @@ class Settings(BaseSettings):
             starttls=self.smtp_starttls,
             sender=self.smtp_sender,
         )
-        return TaskSurroundings(mail=mail, url_overrides=self.url_overrides, rest_timeout_s=self.rest_timeout_s)
+        return TaskSurroundings(
+            mail=mail,
+            url_overrides=self.url_overrides,
+            rest_timeout_s=self.rest_timeout_s,
+            artifacts_url=self.resolved_artifacts_url,
+            runs=self.home / "runs",
+            environment={name: os.environ[name] for name in INHERITED if name in os.environ},
+        )
 
     def to_environment(self) -> dict[str, str]:
         """The environment for a process that is to have these settings: ours, with every setting written out."""
-        inherited = {key: value for key, value in os.environ.items() if not key.upper().startswith(PREFIX)}
+        inherited = {key: text for key, text in os.environ.items() if not key.upper().startswith(PREFIX) or key == TAG}
         return inherited | {f"{PREFIX}{name.upper()}": _to_text(value) for name, value in self if value is not None}
 
 
 def unknown_variables() -> list[str]:
     """Variables with our prefix that no setting reads: misspelt, most likely."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {TAG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
@@ -238,6 +264,6 @@ def _to_invalid_setting(error: ValidationError, values: dict[str, Any]) -> Inval
 def _found(name: str, value: object) -> str:
     if name in {"smtp_password", "flower_basic_auth"}:
         return "a secret that is not shown"
-    if name in {"broker_url", "database_url"}:
+    if name in {"broker_url", "database_url", "artifacts_url"}:
         return repr(masked_url(str(value)))
     return repr(value)

@@ -18,6 +18,7 @@ EXIT_CODES: Final = {
     ExecutionState.FAILED: 1,
     ExecutionState.CANCELLED: 3,
     ExecutionState.SUSPENDED: 4,
+    ExecutionState.RETRY_ON_HOLD: 4,  # somebody's turn as well: a task is in quarantine
 }
 EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2

@@ -40,6 +40,9 @@ Executor = Annotated[
 Concurrency = Annotated[
     int | None, typer.Option("--concurrency", metavar="N", min=1, help="Processes of one worker; 4 if nothing says so.")
 ]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="S", min=0, help="Give up waiting after so many seconds.")
+]
 
 
 def read_settings(home: Path | None = None, include: Iterable[str] | None = None, **more: object) -> Settings:

@@ -1,4 +1,4 @@
-"""Commands that start and steer executions on workers that run elsewhere: publish, submit, kill."""
+"""Commands that start and steer executions on workers that run elsewhere: publish, submit, kill, release."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.app import app, print_json, say
-from orchestrator.cli.arguments import AsJson, ExecutionId, Executor, File, Home, Include, Name, read_settings
-from orchestrator.cli.definitions import Param, Params, Trigger, read_parameters
+from orchestrator.cli.arguments import (
+    AsJson,
+    Concurrency,
+    ExecutionId,
+    Executor,
+    File,
+    Home,
+    Include,
+    Name,
+    Timeout,
+    read_settings,
+)
+from orchestrator.cli.definitions import Param, Params, Trigger, act_and_go_on, read_parameters
 from orchestrator.cli.printing import follow, make_console
 from orchestrator.errors import InvalidSetting, InvalidValue
+
+Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who wants it; default: you.")]
 
 if TYPE_CHECKING:
     from orchestrator.client import Orchestrator
     from orchestrator.model.integration import IntegrationVersion
+    from orchestrator.model.states import TaskState
     from orchestrator.settings import Settings
 
 
@@ -78,23 +92,116 @@ def submit(
 
 @app.command()
 def kill(
-    execution_id: ExecutionId,
+    execution_id: Annotated[str | None, typer.Argument(metavar="EXECUTION", help="Its id.", show_default=False)] = None,
     *,
+    task: Annotated[
+        int | None, typer.Option("--task", metavar="N", help="End this task alone; the execution goes on.")
+    ] = None,
+    wanted: Annotated[
+        str | None, typer.Option("--filter", metavar="EXPR", help="All live ones that fit; 'state:*' is every one.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what --filter would kill.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --filter kills.")] = False,
     message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why; it is kept.")] = None,
-    actor: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who wants it; default: you.")] = None,
+    actor: Actor = None,
     rolls_back: Annotated[bool, typer.Option("--rollback", help="Undo what has a rollback first.")] = False,
     as_json: AsJson = False,
+    include: Include = None,
+    timeout_s: Timeout = None,
     home: Home = None,
 ) -> None:
-    """End an execution and everything below it. Each is CANCELLED once no code of it runs: seconds at most."""
+    """End an execution and everything below it. Each is CANCELLED once no code of it runs: seconds at most.
+
+    With --task it ends that task and what only leads on from it. The rest goes on: without a configured broker this
+    command goes on with it, and shows it until it ends or waits. With --filter it ends all that fit.
+    """
+    if (execution_id is None) == (wanted is None):
+        raise InvalidValue("kill", "both" if execution_id else "neither", "an EXECUTION or a --filter")
+    if wanted is not None:
+        from orchestrator.cli.kill_many import kill_by_filter
+
+        if task is not None:
+            raise InvalidValue("--task", "a --filter", "an EXECUTION")
+        kill_by_filter(
+            wanted,
+            message=message,
+            actor=actor,
+            rolls_back=rolls_back,
+            dry_run=dry_run,
+            yes=yes,
+            as_json=as_json,
+            home=home,
+        )
+        return
+    if dry_run:
+        raise InvalidValue("--dry-run", "an EXECUTION", "a --filter")
+    assert execution_id is not None
+    settings = read_settings(home, include)
+    if task is None:
+        _kill_one(execution_id, settings, message=message, actor=actor, rolls_back=rolls_back, as_json=as_json)
+    elif rolls_back:
+        raise InvalidValue("--rollback", "--task as well", "one of them: a task is not undone alone")
+    else:
+        _kill_task(execution_id, task, settings, message=message, actor=actor, timeout_s=timeout_s, as_json=as_json)
+
+
+def _kill_one(
+    execution_id: str, settings: Settings, *, message: str | None, actor: str | None, rolls_back: bool, as_json: bool
+) -> None:
     from orchestrator.client import Orchestrator
 
-    with Orchestrator(read_settings(home), say=say) as orchestrator:
+    with Orchestrator(settings, say=say) as orchestrator:
         execution = orchestrator.kill(execution_id, message=message, actor=actor, rolls_back=rolls_back)
     if as_json:
         print_json(execution.to_document())
     else:
         follow(iter([execution]), make_console())
+
+
+def _kill_task(
+    execution_id: str,
+    task: int,
+    settings: Settings,
+    *,
+    message: str | None,
+    actor: str | None,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    def end_task(orchestrator: Orchestrator) -> str:
+        execution = orchestrator.kill(execution_id, task=task, message=message, actor=actor)
+        return f"task {task} of execution {execution_id}: {_end_of(execution.task(task).state)}"
+
+    act_and_go_on(execution_id, settings, end_task, timeout_s=timeout_s, as_json=as_json)
+
+
+def _end_of(state: TaskState) -> str:
+    return state.value if state.is_final else f"{state}, and being ended"
+
+
+@app.command()
+def release(
+    execution_id: ExecutionId,
+    task: Annotated[int, typer.Argument(metavar="TASK", help="Its number.", show_default=False)],
+    *,
+    actor: Actor = None,
+    as_json: AsJson = False,
+    include: Include = None,
+    concurrency: Concurrency = None,
+    timeout_s: Timeout = None,
+    home: Home = None,
+) -> None:
+    """Let a task run again that killed its workers and is in quarantine for that.
+
+    Without a configured broker the command goes on with the execution, and shows it until it ends or waits again.
+    """
+
+    def run_again(orchestrator: Orchestrator) -> str:
+        orchestrator.release(execution_id, task, actor=actor)
+        return f"task {task} of execution {execution_id} is released"
+
+    settings = read_settings(home, include, concurrency=concurrency)
+    act_and_go_on(execution_id, settings, run_again, timeout_s=timeout_s, as_json=as_json)
 
 
 def _need_broker(settings: Settings) -> None:

@@ -11,15 +11,19 @@ import typer
 
 from orchestrator.cli.app import EXIT_CODES, app, print_json, say
 from orchestrator.cli.arguments import AsJson, Concurrency, Executor, File, Home, Include, Name, read_settings
+from orchestrator.cli.executions import is_unused
 from orchestrator.cli.printing import follow, make_console, print_outcome
-from orchestrator.errors import InvalidValue, UnreadableDefinition
+from orchestrator.errors import ExecutionNotFound, InvalidValue, UnreadableDefinition
 from orchestrator.model.states import ExecutionState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.client import Orchestrator
     from orchestrator.model.execution import Execution
     from orchestrator.model.integration import IntegrationVersion
     from orchestrator.model.values import Value
+    from orchestrator.settings import Settings
 
 Trigger = Annotated[
     str | None,
@@ -72,7 +76,7 @@ def run(
 ) -> None:
     """Run a definition and wait for its end, with a broker and workers of its own if none are configured.
 
-    Exit code 0 SUCCEEDED, 1 FAILED, 2 invalid definition or input, 3 CANCELLED, 4 SUSPENDED.
+    Exit code 0 SUCCEEDED, 1 FAILED, 2 invalid definition or input, 3 CANCELLED, 4 SUSPENDED or in quarantine.
     """
     from orchestrator.client import Orchestrator
     from orchestrator.runtime.children import signals_as_exit
@@ -126,7 +130,42 @@ def show_to_the_end(
         print_outcome(execution)
     if execution.state is ExecutionState.SUSPENDED:
         say(f"to answer: orchestrator lift {execution.id}, or orchestrator resolve --reject {execution.id}")
+    elif execution.state is ExecutionState.RETRY_ON_HOLD:
+        say(orchestrator.explain(execution.id)[0].sentence)
     return execution
+
+
+def act_and_go_on(
+    execution_id: str,
+    settings: Settings,
+    act: Callable[[Orchestrator], str],
+    *,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Do something to an execution, then go on with it if nobody else will, and with what waits for it.
+
+    Args:
+        execution_id: of which execution.
+        settings: where it is.
+        act: does it, and says what was done.
+        timeout_s: how long to go on.
+        as_json: print the execution as a document.
+    """
+    from orchestrator.client import Orchestrator
+    from orchestrator.runtime.children import signals_as_exit
+
+    if is_unused(settings):
+        raise ExecutionNotFound(execution_id)
+    with signals_as_exit(), Orchestrator(settings, say=say) as orchestrator:
+        say(act(orchestrator))
+        if not settings.is_embedded:
+            if as_json:
+                print_json(orchestrator.get(execution_id).to_document())
+            return
+        top = orchestrator.suspensions.top_of(execution_id)
+        execution = show_to_the_end(top, orchestrator, timeout_s=timeout_s, as_json=as_json)
+    raise typer.Exit(EXIT_CODES[execution.state])
 
 
 def _parse_override(text: str) -> tuple[str, str]:

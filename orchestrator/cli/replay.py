@@ -44,7 +44,7 @@ def replay(
 ) -> None:
     """Repeat an execution that is over, as a new one, and wait for its end.
 
-    Exit code 0 SUCCEEDED, 1 FAILED or not possible, 2 invalid input, 3 CANCELLED, 4 SUSPENDED.
+    Exit code 0 SUCCEEDED, 1 FAILED or not possible, 2 invalid input, 3 CANCELLED, 4 SUSPENDED or in quarantine.
     """
     from orchestrator.client import Orchestrator
     from orchestrator.engine.replay import ReplayMode

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.app import EXIT_CODES, app, print_json, say
-from orchestrator.cli.arguments import AsJson, Concurrency, ExecutionId, Home, Include, read_settings
-from orchestrator.cli.definitions import show_to_the_end
+from orchestrator.cli.app import app, print_json, say
+from orchestrator.cli.arguments import AsJson, Concurrency, ExecutionId, Home, Include, Timeout, read_settings
+from orchestrator.cli.definitions import act_and_go_on
 from orchestrator.cli.executions import is_unused
 from orchestrator.cli.printing import make_console
-from orchestrator.errors import ExecutionNotFound, InvalidValue
+from orchestrator.errors import InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,6 @@ Task = Annotated[
     str, typer.Option("--task", metavar="N", help="Which task's; not needed if only one waits. TASK-ATTEMPT will do.")
 ]
 Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who answers; default: you.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="S", min=0, help="Give up waiting after so many seconds.")
-]
 
 
 @app.command()
@@ -120,22 +117,11 @@ def _answer(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Answer; then go on with the execution if nobody else will, and with what waits for it."""
-    from orchestrator.client import Orchestrator
-    from orchestrator.runtime.children import signals_as_exit
-
-    if is_unused(settings):
-        raise ExecutionNotFound(execution_id)
-    with signals_as_exit(), Orchestrator(settings, say=say) as orchestrator:
+    def act(orchestrator: Orchestrator) -> str:
         answered = answer(orchestrator)
-        say(f"suspension {answered.id} of execution {execution_id}: {answered.state} by {answered.resolver}")
-        if not settings.is_embedded:
-            if as_json:
-                print_json(orchestrator.get(execution_id).to_document())
-            return
-        top = orchestrator.suspensions.top_of(execution_id)
-        execution = show_to_the_end(top, orchestrator, timeout_s=timeout_s, as_json=as_json)
-    raise typer.Exit(EXIT_CODES[execution.state])
+        return f"suspension {answered.id} of execution {execution_id}: {answered.state} by {answered.resolver}"
+
+    act_and_go_on(execution_id, settings, act, timeout_s=timeout_s, as_json=as_json)
 
 
 def _parse_result(text: str | None) -> Json:

@@ -1,4 +1,4 @@
-"""Commands that run the system and look after it: worker, flower, doctor, db upgrade."""
+"""Commands that run the system and look after it: worker, workers, flower, doctor, db upgrade."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.app import EXIT_PROBLEM, app, say
-from orchestrator.cli.arguments import Concurrency, Executor, Home, Include, read_settings
+from orchestrator.cli.app import EXIT_PROBLEM, app, print_json, say
+from orchestrator.cli.arguments import AsJson, Concurrency, Executor, Home, Include, read_settings
 from orchestrator.errors import SchemaOutdated, SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.runtime.doctor import Finding
     from orchestrator.settings import Settings
+    from orchestrator.store.workers import LiveWorker
 
 database_commands = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(database_commands, name="db")
@@ -34,6 +35,32 @@ def worker(
     settings = read_settings(home, include, concurrency=concurrency)
     os.environ.update(settings.to_environment())  # Celery loads the app by itself, and that reads the environment
     run_worker(executor, concurrency=settings.concurrency, log_level=log_level)
+
+
+@app.command()
+def workers(as_json: AsJson = False, home: Home = None) -> None:
+    """List the workers that are alive: name, state, since when, and the queues that they read."""
+    from orchestrator.client import Orchestrator
+
+    with Orchestrator(read_settings(home)) as orchestrator:
+        found = orchestrator.workers()
+    if as_json:
+        print_json({"workers": [_to_document(each) for each in found]})
+        return
+    for each in found:
+        since = each.started_at.isoformat(timespec="seconds")
+        typer.echo("\t".join([each.name, each.state.value, since, ",".join(each.queues)]))
+
+
+def _to_document(worker: LiveWorker) -> dict[str, object]:
+    return {
+        "id": worker.id,
+        "name": worker.name,
+        "state": worker.state.value,
+        "queues": list(worker.queues),
+        "startTime": worker.started_at.isoformat(),
+        "heartbeatTime": worker.beat_at.isoformat(),
+    }
 
 
 @app.command()

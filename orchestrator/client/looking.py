@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.client.session import Session
+from orchestrator.engine.progress import unpack
+from orchestrator.engine.quarantine import awaits_release
 from orchestrator.errors import WaitTimeout
 from orchestrator.model.execution import Execution
 from orchestrator.model.explanation import Explanation
+from orchestrator.model.filters import Node
 from orchestrator.model.history import Entry
 from orchestrator.model.snapshots import Snapshot, SnapshotDifference
 from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
 from orchestrator.service.explaining.explain import explain
 from orchestrator.service.fold import Snapshots
+from orchestrator.service.listing import DEFAULT_PAGE, ListWish, read_page
 from orchestrator.service.query import TreeReader
 from orchestrator.service.snapshots import Checkpoint, read_difference, read_history, read_snapshots
 from orchestrator.store.queries import ExecutionQueries
+from orchestrator.store.workers import LiveWorker
 
 _POLL_S: Final = (0.005, 0.25)  # the first pause between two looks at the database, and the longest
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A part of a list. ``next_token`` is blank on the last."""
+
+    executions: tuple[Execution, ...]
+    next_token: str = ""
+
+
 class Looking(Session):
     """The part of ``Orchestrator`` that only reads."""
+
+    def workers(self) -> tuple[LiveWorker, ...]:
+        """The workers that are alive, by name: what they consume, and whether they take anything new."""
+        return self._open().services.workers.live()
 
     def get(
         self,
@@ -97,28 +115,72 @@ class Looking(Session):
         """
         return explain(execution_id, self._open().services, task=task)
 
-    def list(
+    def page(
         self,
+        filter: str | Node = "",  # noqa: A002 - the word of the API
         *,
+        order_by: str = "",
         integration: str | None = None,
         state: ExecutionState | None = None,
-        with_children: bool = False,
-        limit: int = 50,
-    ) -> list[Execution]:
-        """The newest executions, without what is below them.
+        with_children: bool | None = None,
+        page_size: int = DEFAULT_PAGE,
+        page_token: str = "",
+    ) -> Page:
+        """One page of the executions that fit, without what is below them.
+
+        What is created between two pages moves nothing on the later one.
 
         Args:
+            filter: such as ``state = FAILED AND create_time > 2026-01-31``; docs/looking.md has the grammar.
+            order_by: ``create_time``, ``update_time`` or ``priority``, and then ``desc`` if the last comes first;
+                default: the newest first.
             integration: only of this one.
             state: only in this state.
-            with_children: sub-executions as well.
-            limit: at most so many.
+            with_children: sub-executions as well; default: if there is a filter.
+            page_size: at most so many.
+            page_token: the ``next_token`` of the page before, which had the same filter and order.
+
+        Raises:
+            FilterSyntax, InvalidValue, InvalidPageToken: something of it cannot be used.
         """
-        rows = self._queries().list(integration=integration, state=state, with_children=with_children, limit=limit)
+        wish = ListWish(
+            filter=filter,
+            order_by=order_by,
+            integration=integration,
+            state=state,
+            with_children=with_children,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        rows, next_token = read_page(wish, self._queries(), place=self.place)
         reader = self._reader(Snapshots.NONE)
-        return [reader.shallow(row) for row in rows]
+        return Page(executions=tuple(reader.shallow(row) for row in rows), next_token=next_token)
+
+    def list(
+        self,
+        filter: str | Node = "",  # noqa: A002 - likewise
+        *,
+        order_by: str = "",
+        integration: str | None = None,
+        state: ExecutionState | None = None,
+        with_children: bool | None = None,
+        limit: int = DEFAULT_PAGE,
+    ) -> list[Execution]:
+        """The first ``limit`` executions that fit: ``page`` without its token."""
+        found = self.page(
+            filter,
+            order_by=order_by,
+            integration=integration,
+            state=state,
+            with_children=with_children,
+            page_size=limit,
+        )
+        return [*found.executions]
 
     def wait(self, execution_id: str, *, timeout_s: float | None = None) -> Execution:
-        """Wait until an execution is final, or SUSPENDED and somebody else's turn: for timers it goes on waiting.
+        """Wait until an execution is final, or it is somebody's turn: for timers and retries it goes on waiting.
+
+        It is somebody's turn where it is SUSPENDED, or RETRY_ON_HOLD because of a task in quarantine.
 
         Raises:
             WaitTimeout: it is neither after ``timeout_s`` seconds; it goes on.
@@ -165,6 +227,10 @@ class Looking(Session):
 
     def _is_at_rest(self, execution_id: str, state: ExecutionState) -> bool:
         """Whether nothing happens to it by itself: it is over, or it is somebody's turn. A timer ends by itself."""
+        if state is ExecutionState.RETRY_ON_HOLD:
+            stored = self._queries().one(execution_id)
+            plan = self._open().services.plans.get(stored.version_id, stored.trigger_id)
+            return awaits_release(unpack(plan, stored.progress, stored.state))
         if state is not ExecutionState.SUSPENDED:
             return state in FINAL_EXECUTION_STATES
         is_asked = self._open().services.suspensions.awaits_answer(execution_id)

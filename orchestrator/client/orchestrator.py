@@ -11,14 +11,12 @@ that are there.
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from orchestrator.client.looking import Looking
+from orchestrator.client.control import Control, user
 from orchestrator.client.schedules import Schedules
 from orchestrator.client.suspensions import Suspensions
 from orchestrator.engine.inputs import bind_inputs
@@ -29,19 +27,17 @@ from orchestrator.model.definition import parse_integration, read_definition
 from orchestrator.model.execution import Execution
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.runtime.app import load_task_types
-from orchestrator.service.control import kill
 from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.replay import ReplayVersion, ReplayWish, executors_for, replay, version_for
 from orchestrator.service.replay_preview import ReplayPreview, preview
 from orchestrator.service.submit import Wishes, check_wishes, publish, submit, to_values
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
-from orchestrator.store.signals import Audit
 
 Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
 
 
-class Orchestrator(Looking):
+class Orchestrator(Control):
     """Publishes integrations, and starts, steers, watches and finds executions. Use it as a context manager.
 
     Args:
@@ -198,7 +194,7 @@ class Orchestrator(Looking):
         """Run an integration synchronously: ``submit`` and ``wait``.
 
         Returns:
-            The execution, final or SUSPENDED.
+            The execution: final, or SUSPENDED, or RETRY_ON_HOLD with a task in quarantine.
 
         Raises:
             WaitTimeout: it is not final after ``timeout_s`` seconds; it goes on.
@@ -227,28 +223,6 @@ class Orchestrator(Looking):
         return LimitStore(self._open().database)
 
     # -- steering --------------------------------------------------------------------------------------------------
-
-    def kill(
-        self, execution_id: str, *, message: str | None = None, actor: str | None = None, rolls_back: bool = False
-    ) -> Execution:
-        """End an execution and everything live below it; each is CANCELLED once no code of it runs.
-
-        Args:
-            execution_id: of which execution.
-            message: why; kept with who and when.
-            actor: who wants it; default: this operating system's user.
-            rolls_back: undo what SUCCEEDed and has a rollback before it is CANCELLED.
-
-        Returns:
-            The execution as it is now: CANCELLED, or still live while a worker ends what it runs; ``wait`` for that.
-
-        Raises:
-            ExecutionOver: it is final already; nothing was changed.
-            ExecutionNotFound: there is none.
-        """
-        runtime = self._running(())
-        kill(execution_id, runtime.services, audit=Audit(actor=actor or user(), message=message), rolls_back=rolls_back)
-        return self.get(execution_id)
 
     def replay(
         self,
@@ -317,14 +291,6 @@ class Orchestrator(Looking):
             ExecutionNotFound, IntegrationNotFound: there is none.
         """
         return version_for(execution_id, self._open().services, version=version)
-
-
-def user() -> str:
-    """Who acts, where no other name is given: this operating system's user."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no name for this uid, as in many containers
-        return f"uid {os.getuid()}"
 
 
 def _content(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from orchestrator.errors import WorkerEnded
 from orchestrator.runtime.app import Runtime, bootstrap
@@ -62,7 +62,10 @@ class Session:
             self._embedded = None
         if self._runtime is not None:
             self._runtime.app.close()
-            self._runtime.app.pool.force_close_all(close_pool=False)  # type: ignore[attr-defined]
+            pool: Any = self._runtime.app.pool
+            pool.resize(
+                pool.limit, reset=True
+            )  # closed but not left empty: kombu has one pool a broker for all clients
             self._runtime.database.close()
             self._runtime = None
 

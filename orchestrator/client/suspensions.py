@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orchestrator.model.values import Value, from_python
-from orchestrator.service.reach import executors_in_reach
+from orchestrator.service.reach import executors_going_on
 from orchestrator.service.services import Services
-from orchestrator.service.submit import Place
 from orchestrator.service.suspensions import check_answer, find, resolve, waiting_with
 from orchestrator.store.rows import SuspensionState
 from orchestrator.store.suspensions import Suspension
@@ -111,20 +110,9 @@ class Suspensions:
         services, resolver = self._services(), actor or self._user()
         # Whatever can be refused is, before workers are started.
         check_answer(find(execution_id, services, name=name), actor=resolver)
-        going_on = waiting_with(execution_id, services)
-        executors = {
-            name
-            for each in going_on
-            for name in executors_in_reach(
-                each.version_id,
-                services,
-                executor=each.executor,
-                place=Place(project=each.project, location=each.location),
-            )
-        }
         return resolve(
             execution_id,
-            self._running(sorted(executors)),
+            self._running(executors_going_on(execution_id, services)),
             is_lifted=is_lifted,
             actor=resolver,
             name=name,

@@ -84,6 +84,11 @@ def queue_of(executor: str) -> str:
     return QUEUE_PREFIX + executor
 
 
+def executor_of(queue: str) -> str | None:
+    """The executor of a queue; None if it is not ours."""
+    return queue.removeprefix(QUEUE_PREFIX) if queue.startswith(QUEUE_PREFIX) else None
+
+
 def to_celery_id(execution_id: str, number: int, attempt: int, round: int = 0) -> str:  # noqa: A002 - the word is ours
     """The Celery id of one phase of an attempt."""
     return f"{execution_id}.{number}.{attempt}" + (f".{round}" if round else "")

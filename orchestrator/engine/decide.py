@@ -25,15 +25,17 @@ Everything that happens to an execution is an event. The rules:
   PENDING_EXECUTION again, with the parameters of the beginning. Attempts are counted on, so that an id is used once.
 * A suspended task that is lifted SUCCEEDs with the answer; one that is rejected FAILs, with no retry, because asking
   again is not the definition's to decide. From then on the execution is asynchronous.
-* An execution is over when no task is ready, running, held or suspended. It FAILED if a leaf FAILED, or if something
-  FAILED and no leaf SUCCEEDed. So an execution in which nothing failed has SUCCEEDED, even where conditions skipped
-  every leaf: a rejected approval is an answer, not an error.
-* An attempt that is given back, because its worker died, may be claimed again as it is. No policy counts that.
+* An execution is over when no task is ready, running, held or suspended. It FAILED if a leaf FAILED or was CANCELLED,
+  or if something FAILED or was killed and no leaf SUCCEEDed. So an execution in which nothing failed has SUCCEEDED,
+  even where conditions skipped every leaf: a rejected approval is an answer, not an error.
+* An attempt that is given back, because its worker died, may be claimed again as it is. No policy counts that. One
+  that killed its worker too often is quarantined: held without a timer, until somebody releases it (``quarantine``).
+* A KILL of one task ends that task alone, and the execution goes on. The task is SKIPPED or CANCELLED: at once if
+  nothing of it runs, else with its attempt, whatever comes of that (``killing``).
 * An event of another attempt, or of a task that is over, is late: it changes nothing.
 
 What must not happen: a state change without an arrow of ``model.states``, a look at the clock, or chance: both are
-handed in. ``draft`` is the working copy that the rules act on; ``failures``, ``stopping`` and ``rollback`` are the long
-ones.
+handed in. ``draft`` is the working copy that the rules act on; the long ones have modules of their own beside it.
 """
 
 from __future__ import annotations
@@ -44,14 +46,16 @@ from typing import assert_never
 from orchestrator.engine.decisions import Decision
 from orchestrator.engine.draft import Draft
 from orchestrator.engine.events import (
-    Answer,
+    Change,
     ChildrenStarted,
     DeadlinePassed,
     Event,
     Failed,
     Killed,
     Lifted,
+    Quarantined,
     Rejected,
+    Released,
     RestartDue,
     RetryDue,
     Returned,
@@ -59,11 +63,14 @@ from orchestrator.engine.events import (
     Stopped,
     Succeeded,
     Suspended,
+    TaskKilled,
     TaskOutcome,
 )
 from orchestrator.engine.failures import fail, pass_over_catchers, reject
+from orchestrator.engine.killing import can_be_killed, end_killed, kill_task
 from orchestrator.engine.plan import TRIGGER, Plan
-from orchestrator.engine.progress import Progress
+from orchestrator.engine.progress import Progress, TaskStatus
+from orchestrator.engine.quarantine import quarantine, release
 from orchestrator.engine.rollback import undo, work_in_rollback
 from orchestrator.engine.stopping import begin_again, hold_for_restart, stop, stop_task
 from orchestrator.model.states import ExecutionEvent, ExecutionState, TaskEvent, TaskState
@@ -85,7 +92,7 @@ def decide(
     draft = Draft(plan, progress, parameters, is_sync=is_sync)
     if _is_late(draft, event):
         return Decision(progress=progress, is_late=True)
-    if isinstance(event, Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Returned):
+    if isinstance(event, Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Quarantined | Returned):
         _work_in_outcome(draft, event)
     else:
         _work_in_change(draft, event)
@@ -99,6 +106,9 @@ def decide(
 
 def _work_in_outcome(draft: Draft, event: TaskOutcome) -> None:
     """What became of an attempt."""
+    if draft.status(event.number).is_killed:
+        end_killed(draft, event)
+        return
     if isinstance(event, Succeeded | Suspended):
         draft.set_parameters(event.outputs)
     if draft.status(event.number).is_rolling_back:
@@ -115,13 +125,15 @@ def _work_in_outcome(draft: Draft, event: TaskOutcome) -> None:
             draft.begin(number)
         case Stopped(number=number, was_running=was_running):
             stop_task(draft, number, was_running=was_running)
+        case Quarantined(number=number):
+            quarantine(draft, number)
         case Returned(number=number):
             draft.give_back(number)
         case _:
             assert_never(event)
 
 
-def _work_in_change(draft: Draft, event: Started | RetryDue | RestartDue | Answer | Killed | DeadlinePassed) -> None:
+def _work_in_change(draft: Draft, event: Change) -> None:
     """What came from outside: the clock, a person, the caller."""
     match event:
         case Started():
@@ -129,6 +141,8 @@ def _work_in_change(draft: Draft, event: Started | RetryDue | RestartDue | Answe
             _start(draft)
         case RetryDue(number=number):
             draft.make_ready(number)
+        case Released(number=number):
+            release(draft, number)
         case RestartDue(parameters=initial):
             begin_again(draft, initial)
         case Lifted(number=number, outputs=outputs):
@@ -138,6 +152,8 @@ def _work_in_change(draft: Draft, event: Started | RetryDue | RestartDue | Answe
         case Rejected(number=number, error=error):
             draft.is_resumed = True
             reject(draft, number, error)
+        case TaskKilled(number=number, error=error):
+            kill_task(draft, number, error)
         case Killed(rolls_back=rolls_back):
             stop(draft, ExecutionState.CANCELLED, rolls_back=rolls_back)
         case DeadlinePassed(error=error):
@@ -164,12 +180,17 @@ def _is_late(draft: Draft, event: Event) -> bool:
     if isinstance(event, Killed | DeadlinePassed):
         return draft.state.is_final or draft.stopping not in (None, ExecutionState.RETRY_ON_HOLD)
     status = draft.status(event.number)
+    if isinstance(event, TaskKilled):
+        is_there = event.number in draft.plan.tasks and not draft.state.is_final
+        return not (is_there and can_be_killed(status, stopping=draft.stopping))
     if status.attempt != event.attempt:
         return True
     is_to_restart = draft.stopping is ExecutionState.RETRY_ON_HOLD
     match event:
         case RetryDue():
-            return is_to_restart or not status.is_held
+            return is_to_restart or not status.is_held or status.is_quarantined
+        case Released():
+            return not status.is_quarantined
         case RestartDue():
             return not is_to_restart or draft.active > 0 or not status.is_held
         case Lifted() | Rejected():
@@ -211,5 +232,12 @@ def _has_failed(draft: Draft) -> bool:
     if draft.error is None:
         return False
     leaves = [draft.status(number) for number, task in draft.plan.tasks.items() if task.is_leaf]
-    is_failure = (leaf.state is TaskState.FAILED and not (leaf.is_ignored or leaf.is_caught) for leaf in leaves)
-    return any(is_failure) or not any(leaf.state is TaskState.SUCCEED or leaf.is_ignored for leaf in leaves)
+    return any(counts(leaf) for leaf in leaves) or not any(
+        leaf.state is TaskState.SUCCEED or leaf.is_ignored for leaf in leaves
+    )
+
+
+def counts(leaf: TaskStatus) -> bool:
+    """Whether an execution that nothing stopped FAILED because a task that nothing follows stands so."""
+    is_failure = leaf.state is TaskState.FAILED and not (leaf.is_ignored or leaf.is_caught)
+    return is_failure or leaf.state is TaskState.CANCELLED

@@ -1,8 +1,8 @@
 """The draft: the working copy of an execution's progress that one decision is made on.
 
-``decide`` says which rule an event follows, and ``failures``, ``stopping`` and ``rollback`` know the longer ones. The
-draft is what they all act on: it moves a task along one arrow, decides edges, and keeps the counters right. It lives
-for one decision.
+``decide`` says which rule an event follows; ``failures``, ``stopping``, ``rollback``, ``killing`` and ``quarantine``
+know the longer ones. The draft is what they all act on: it moves a task along one arrow, decides edges, and keeps the
+counters right. It lives for one decision.
 
 What must not happen: a state that changes anywhere else, or a rule in here that belongs to one kind of event.
 """
@@ -87,7 +87,8 @@ class Draft:
     def make_ready(self, number: int) -> None:
         """The next attempt may be claimed."""
         before = self.status(number)
-        self._put(number, replace(before, is_ready=True, is_waiting=False, attempt=before.attempt + 1))
+        ready = replace(before, is_ready=True, is_waiting=False, is_quarantined=False, attempt=before.attempt + 1)
+        self._put(number, ready)
         self.dispatch.append(Dispatch(number=number, attempt=before.attempt + 1, is_rollback=before.is_rolling_back))
 
     def begin(self, number: int) -> None:
@@ -96,9 +97,13 @@ class Draft:
             case TaskState.PENDING_ROLLBACK:
                 self.move(number, TaskEvent.ROLLBACK_STARTED)
             case TaskState.PENDING_EXECUTION | TaskState.RETRY_ON_HOLD:
-                self.move(number, TaskEvent.CLAIMED)
+                self.move(number, TaskEvent.CLAIMED, is_killed=self.status(number).is_killed)
             case _:
                 pass
+
+    def mark_killed(self, number: int) -> None:
+        """Whatever comes of its attempt, it is over then."""
+        self._put(number, replace(self.status(number), is_killed=True))
 
     def set_timer(self, number: int, after_s: float, kind: TimerKind = TimerKind.RETRY) -> None:
         """Come back to the attempt of this task later."""
@@ -128,7 +133,7 @@ class Draft:
         """The same attempt waits for a worker again; one that had sub-executions is in the middle of its work still."""
         if self.status(number).state is not TaskState.IN_PROCESS:
             self.begin(number)
-            self.move(number, TaskEvent.RETURNED, is_ready=True)
+            self.move(number, TaskEvent.RETURNED, is_ready=True, is_killed=self.status(number).is_killed)
 
     def suspend(self, number: int) -> None:
         """It waits for an answer."""

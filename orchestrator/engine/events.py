@@ -53,11 +53,19 @@ class ChildrenStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
-    """A task did not run, or was ended, because the execution is stopping. ``was_running``: its code had started."""
+    """A task did not run, or was ended: it or its execution is to stop. ``was_running``: its code had started."""
 
     number: int
     attempt: int
     was_running: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """An attempt has killed its worker so often that nobody is to run it again before somebody releases it."""
+
+    number: int
+    attempt: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +79,14 @@ class Returned:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryDue:
     """The wait after the failed attempt ``attempt`` is over."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Released:
+    """Somebody lets a task out of its quarantine after the attempt ``attempt``."""
 
     number: int
     attempt: int
@@ -111,12 +127,21 @@ class Killed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TaskKilled:
+    """One task is to end, and the rest goes on. ``error`` is what counts if the execution FAILED because of it."""
+
+    number: int
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeadlinePassed:
     """The execution took longer than it may."""
 
     error: ErrorInfo
 
 
-TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Returned
+TaskOutcome: TypeAlias = Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Quarantined | Returned
 Answer: TypeAlias = Lifted | Rejected
-Event: TypeAlias = Started | TaskOutcome | RetryDue | RestartDue | Answer | Killed | DeadlinePassed
+Change: TypeAlias = Started | RetryDue | Released | RestartDue | Answer | TaskKilled | Killed | DeadlinePassed
+Event: TypeAlias = TaskOutcome | Change

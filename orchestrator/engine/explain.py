@@ -19,6 +19,8 @@ _HAS_SUCCEEDED: Final = frozenset(
     {TaskState.SUCCEED, TaskState.PENDING_ROLLBACK, TaskState.ROLLBACK_IN_PROCESS, TaskState.ROLLEDBACK}
 )
 
+_WHAT_BECAME: Final = {TaskState.SKIPPED: Reason.SOURCE_SKIPPED, TaskState.CANCELLED: Reason.SOURCE_CANCELLED}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FalseEdge:
@@ -99,5 +101,4 @@ def _leads_on(plan: Plan, progress: Progress, source: int) -> bool:
 def _why_not(progress: Progress, source: int) -> Reason:
     if source < TRIGGER:
         return Reason.CATCHER_NOT_CALLED
-    is_skipped = progress.status(source).state is TaskState.SKIPPED
-    return Reason.SOURCE_SKIPPED if is_skipped else Reason.SOURCE_FAILED
+    return _WHAT_BECAME.get(progress.status(source).state, Reason.SOURCE_FAILED)

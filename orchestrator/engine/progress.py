@@ -30,7 +30,9 @@ class TaskStatus:
 
     ``is_ready``: its message may be out: a worker may claim it, or has. ``attempt`` counts from 1 once it was ready.
     ``is_ignored``: it FAILED under the policy IGNORE, and its edges behaved as after success. ``is_caught``: it FAILED,
-    and an error catcher took it. ``is_waiting``: a timer will try its rollback again.
+    and an error catcher took it. ``is_waiting``: its rollback is tried again, by a timer or by a release.
+    ``is_quarantined``: it killed its worker too often, and is held until somebody releases it. ``is_killed``: it is
+    active, and will be over with its attempt, whatever comes of that.
     """
 
     state: TaskState = TaskState.PENDING_EXECUTION
@@ -39,6 +41,8 @@ class TaskStatus:
     is_ignored: bool = False
     is_caught: bool = False
     is_waiting: bool = False
+    is_quarantined: bool = False
+    is_killed: bool = False
 
     @property
     def is_active(self) -> bool:
@@ -52,7 +56,7 @@ class TaskStatus:
 
     @property
     def is_held(self) -> bool:
-        """Whether a timer will try it again."""
+        """Whether a timer, or a release, will try it again."""
         return self.is_waiting or (self.state is TaskState.RETRY_ON_HOLD and not self.is_ready)
 
 
@@ -81,8 +85,8 @@ class Progress:
         rolls_back: what SUCCEEDed is to be undone before that.
         restart: what a restart waits for; None again once its timer is set.
         run: the executionAttempt, from 1.
-        bases: the last attempt of each task that does not count against its policy: of earlier runs, or, while it is
-            undone, of the task itself.
+        bases: how many attempts of each task do not count against its policy: those of earlier runs, those that ended
+            in quarantine, and, while it is undone, those of the task itself.
         is_resumed: it went on after a suspension, and is asynchronous ever since.
         error: the failure that counts.
     """
@@ -112,7 +116,9 @@ _S: Final = TaskState
 _STATUSES: Final[dict[str, TaskStatus]] = {
     ".": UNTOUCHED,
     "q": TaskStatus(_S.PENDING_EXECUTION, 1, is_ready=True),
+    "Q": TaskStatus(_S.PENDING_EXECUTION, 1, is_ready=True, is_killed=True),
     "p": TaskStatus(_S.IN_PROCESS, 1),
+    "P": TaskStatus(_S.IN_PROCESS, 1, is_killed=True),
     "s": TaskStatus(_S.SUCCEED, 1),
     "f": TaskStatus(_S.FAILED, 1),
     "i": TaskStatus(_S.FAILED, 1, is_ignored=True),
@@ -120,19 +126,30 @@ _STATUSES: Final[dict[str, TaskStatus]] = {
     "x": TaskStatus(_S.FATAL, 1),
     "h": TaskStatus(_S.RETRY_ON_HOLD, 1),
     "r": TaskStatus(_S.RETRY_ON_HOLD, 1, is_ready=True),
+    "R": TaskStatus(_S.RETRY_ON_HOLD, 1, is_ready=True, is_killed=True),
+    "z": TaskStatus(_S.RETRY_ON_HOLD, 1, is_quarantined=True),
     "k": TaskStatus(_S.SKIPPED, 0),
     "c": TaskStatus(_S.CANCELLED, 1),
     "u": TaskStatus(_S.SUSPENDED, 1),
     "b": TaskStatus(_S.PENDING_ROLLBACK, 1),
     "w": TaskStatus(_S.PENDING_ROLLBACK, 1, is_waiting=True),
+    "W": TaskStatus(_S.PENDING_ROLLBACK, 1, is_waiting=True, is_quarantined=True),
     "e": TaskStatus(_S.PENDING_ROLLBACK, 1, is_ready=True),
     "B": TaskStatus(_S.ROLLBACK_IN_PROCESS, 1),
     "d": TaskStatus(_S.ROLLEDBACK, 1),
 }
 
 
-def _marks(status: TaskStatus) -> tuple[TaskState, bool, bool, bool, bool]:
-    return status.state, status.is_ready, status.is_ignored, status.is_caught, status.is_waiting
+def _marks(status: TaskStatus) -> tuple[TaskState | bool, ...]:
+    return (
+        status.state,
+        status.is_ready,
+        status.is_ignored,
+        status.is_caught,
+        status.is_waiting,
+        status.is_quarantined,
+        status.is_killed,
+    )
 
 
 _LETTERS: Final = {_marks(status): letter for letter, status in _STATUSES.items()}

@@ -12,9 +12,19 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from orchestrator.engine.draft import Draft
-from orchestrator.engine.events import ChildrenStarted, Failed, Returned, Stopped, Succeeded, Suspended, TaskOutcome
+from orchestrator.engine.events import (
+    ChildrenStarted,
+    Failed,
+    Quarantined,
+    Returned,
+    Stopped,
+    Succeeded,
+    Suspended,
+    TaskOutcome,
+)
 from orchestrator.engine.failures import counting_policy, to_parameters
 from orchestrator.engine.plan import Plan
+from orchestrator.engine.quarantine import quarantine
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.states import TaskEvent, TaskState
 
@@ -60,11 +70,13 @@ def work_in_rollback(draft: Draft, event: TaskOutcome) -> None:
     """What became of an attempt to undo a task."""
     match event:
         case Succeeded(number=number):
-            _end(draft, number)
+            end_rollback(draft, number)
         case ChildrenStarted(number=number):
             draft.begin(number)
         case Returned(number=number):
             _give_back(draft, number)
+        case Quarantined(number=number):
+            quarantine(draft, number)
         case Failed(number=number, error=error, jitter=jitter):
             _fail(draft, number, error, jitter=jitter)
         case Stopped(number=number) | Suspended(number=number):
@@ -80,7 +92,8 @@ def _give_back(draft: Draft, number: int) -> None:
         draft.move(number, TaskEvent.HELD, is_ready=True)
 
 
-def _end(draft: Draft, number: int) -> None:
+def end_rollback(draft: Draft, number: int) -> None:
+    """It is over, whatever came of it."""
     draft.begin(number)
     draft.move(number, TaskEvent.ROLLED_BACK)
 
@@ -91,7 +104,7 @@ def _fail(draft: Draft, number: int, error: ErrorInfo, *, jitter: float) -> None
     seen = {**draft.parameters, **to_parameters(error)}
     policy = counting_policy([None if rollback is None else rollback.failure_policy], seen)
     if not policy.strategy.is_retrying or tried > policy.max_retries:
-        _end(draft, number)
+        end_rollback(draft, number)
         return
     draft.begin(number)
     draft.move(number, TaskEvent.HELD, is_waiting=True)

@@ -25,12 +25,13 @@ class Reason(StrEnum):
     # a task runs
     RUNNING = "RUNNING"  # since, worker
     WAITS_FOR_CHILDREN = "WAITS_FOR_CHILDREN"  # total, over, states
-    BEING_ENDED = "BEING_ENDED"  # since, worker, and those of what stopped the execution
+    BEING_ENDED = "BEING_ENDED"  # since, worker, and those of what stopped the execution or killed the task
     # a task did not run: edges, each with source, condition, because and a reason of its own
     CONDITION_FALSE = "CONDITION_FALSE"
     OTHER_EDGE_TAKEN = "OTHER_EDGE_TAKEN"
     SOURCE_FAILED = "SOURCE_FAILED"
     SOURCE_SKIPPED = "SOURCE_SKIPPED"
+    SOURCE_CANCELLED = "SOURCE_CANCELLED"
     NO_EDGE_TRUE = "NO_EDGE_TRUE"  # several edges, each for a reason of its own
     # what stopped an execution, and with it whatever had not ended
     FATAL = "FATAL"  # task, error
@@ -39,10 +40,13 @@ class Reason(StrEnum):
     PARENT_STOPPED = "PARENT_STOPPED"  # execution, and those of what stopped that
     PARENT_GAVE_UP = "PARENT_GAVE_UP"  # execution, task, error: the attempt that had started it is over
     RESTART_TO_COME = "RESTART_TO_COME"  # at, task, error, run, runs
+    # what ended one task
+    TASK_KILLED = "TASK_KILLED"  # actor, impersonator, message, at
     # it waits for the clock or for a person
     RETRY_TO_COME = "RETRY_TO_COME"  # at, attempt, attempts, error
     WAITS_FOR_ANSWER = "WAITS_FOR_ANSWER"  # suspension, since, whoMayResolve, expiresAt, message
     WAITS_FOR_TIME = "WAITS_FOR_TIME"  # suspension, since, expiresAt
+    QUARANTINED = "QUARANTINED"  # since, error
     # a task is over
     SUCCEEDED = "SUCCEEDED"  # at, attempt, worker
     LIFTED = "LIFTED"  # at, actor

@@ -54,6 +54,7 @@ class EntryKind(StrEnum):
     FAILED = "task failed"
     SUSPENDED = "task suspended"
     STOPPED = "task stopped"
+    QUARANTINED = "task quarantined"  # it killed its worker too often; held until somebody releases it
     RETURNED = "attempt returned"  # its worker died or gave it back; the same attempt is to be claimed again
     ROLLED_BACK = "task rolled back"
     ROLLBACK_FAILED = "rollback failed"
@@ -62,10 +63,12 @@ class EntryKind(StrEnum):
     REJECTED = "suspension rejected"
     CHILDREN_STARTED = "sub-executions started"
     RETRY_DUE = "retry due"
+    RELEASED = "task released"  # out of its quarantine
     STARTED = "execution started"  # later than it was created
     RESTARTED = "execution restarted"
     REPLAYED = "execution replayed"  # it began with what another one had reached
     KILLED = "execution killed"
+    TASK_KILLED = "task killed"  # it is over, or will be with its attempt; the execution goes on
     DEADLINE_PASSED = "deadline passed"
 
     @property
@@ -85,10 +88,10 @@ _ENDS_ATTEMPT: Final = frozenset(
         EntryKind.FAILED,
         EntryKind.SUSPENDED,
         EntryKind.STOPPED,
+        EntryKind.QUARANTINED,
         EntryKind.RETURNED,
         EntryKind.ROLLED_BACK,
         EntryKind.ROLLBACK_FAILED,
-        EntryKind.LATE,
     }
 )
 

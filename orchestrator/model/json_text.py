@@ -73,6 +73,15 @@ def parse_json_text(text: str, place: str) -> Json:
         raise InvalidValue(place, f"text that is not JSON ({error})", "a JSON document") from None
 
 
+def text_in_quotes(quoted: str, place: str) -> str:
+    """What a string says that is written between double or single quotes.
+
+    Raises:
+        InvalidValue: it has an escape that JSON does not have, or a control character.
+    """
+    return "".join(map(str, cast("list[Json]", parse_json_text(f"[{quoted}]", place))))
+
+
 def _decode(text: str) -> object:
     try:
         return json.loads(text)

@@ -2,7 +2,7 @@
 
 Execution::
 
-                 +-- each leads to each other -----------------+
+                 +-- each leads to each other -----------------+    (but RETRY_ON_HOLD not to SUSPENDED)
     PENDING -------> PROCESSING    RETRY_ON_HOLD    SUSPENDED  | ---> SUCCEEDED | FAILED | CANCELLED
        |         +---------------------------------------------+                         ^
        +---------------------------------------------------------------------------------+
@@ -75,7 +75,7 @@ class ExecutionEvent(StrEnum):
 
     STARTED = "started"
     WORKING = "working"  # some task is ready or running again
-    HELD = "held"  # nothing runs, a retry is due later
+    HELD = "held"  # nothing runs, a retry is due later, or a task waits for its release
     SUSPENDED = "suspended"  # nothing runs, a task waits for a person or an outside system
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -130,6 +130,8 @@ EXECUTION_ARROWS: Final[dict[tuple[ExecutionState, ExecutionEvent], ExecutionSta
             (_E.FAILED, _X.FAILED),
             (_E.CANCELLED, _X.CANCELLED),
         )
+        # While a task is on hold and nothing runs, no event suspends another one.
+        if (state, event) != (_X.RETRY_ON_HOLD, _E.SUSPENDED)
     },
 }
 

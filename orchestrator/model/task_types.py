@@ -139,15 +139,31 @@ class MailServer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSurroundings:
-    """What the environment gives to task types, from the settings; the same for every task of a worker."""
+    """What the environment gives to task types, from the settings; the same for every task of a worker.
+
+    Attributes:
+        mail: where mail goes.
+        url_overrides: URL prefix -> replacement.
+        rest_timeout_s: the longest wait for an answer.
+        artifacts_url: the store of what is too large for a row.
+        runs: the folder for the folders of commands that run, absolute.
+        environment: what the environment of every command begins with.
+    """
 
     mail: MailServer
-    url_overrides: Mapping[str, str] = field(default_factory=dict)  # URL prefix -> replacement
+    url_overrides: Mapping[str, str] = field(default_factory=dict)
     rest_timeout_s: float = 120.0
+    artifacts_url: str = "/nonexistent"
+    runs: Path = Path("/nonexistent")
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def _never() -> bool:
     return False
+
+
+def _nobody(_: object) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +176,10 @@ class TaskContext:
     ``cancelled()`` says whether the attempt is to end, because it took too long or its execution is to stop. Code that
     can stop by itself asks it, in any thread and as often as it likes; it is told within about a second. What such
     code returns is dropped.
+
+    ``set_grace(seconds)`` says how long the code needs to end once it has been told to; without it that is 5 s, and
+    then its process is ended. ``record(details)`` notes facts of the attempt, small ones as JSON: they are kept in its
+    entry of the history in whichever way it ends, unless its process dies. A later note of a key replaces an earlier.
     """
 
     execution_id: str
@@ -174,6 +194,8 @@ class TaskContext:
     surroundings: TaskSurroundings
     is_sync: bool = False
     cancelled: Callable[[], bool] = field(default=_never, repr=False, compare=False)
+    set_grace: Callable[[float], None] = field(default=_nobody, repr=False, compare=False)
+    record: Callable[[Mapping[str, Json]], None] = field(default=_nobody, repr=False, compare=False)
 
     def value(self, key: str) -> Value | None:
         """The task's parameter ``key`` with its references replaced; None if absent or a reference to nothing."""

@@ -72,6 +72,11 @@ _ELEMENT: Final = {
 }
 
 
+def key_of(data_type: DataType) -> str:
+    """The key of a ValueType that holds this type."""
+    return _KEY_OF[data_type]
+
+
 def _camel(key: str) -> str:
     head, *rest = key.split("_")
     return head + "".join(word.capitalize() for word in rest)

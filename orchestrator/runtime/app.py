@@ -21,11 +21,14 @@ from celery import Celery, Task, signals
 
 from orchestrator.engine.canvas import JOIN_TASK, MOST_URGENT, NOTIFY_TASK, parse_celery_id, queue_of
 from orchestrator.errors import InvalidSetting
+from orchestrator.failpoints import arm, failpoint
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
-from orchestrator.runtime import file_broker
-from orchestrator.runtime.guard import ProcessGuard
+from orchestrator.processes.leash import die_with_parent
+from orchestrator.runtime import file_broker, redis_broker
+from orchestrator.runtime.drain import drain_step
+from orchestrator.runtime.guard import ProcessGuard, listen
 from orchestrator.runtime.heartbeat import heartbeat_step
-from orchestrator.runtime.leash import die_with_parent
+from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.upkeep import upkeep_step
 from orchestrator.service.drive import drive
@@ -35,10 +38,12 @@ from orchestrator.service.services import Services
 from orchestrator.settings import Settings, scheme_of
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.outbox import Outbox
 from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey
 from orchestrator.store.signals import SignalStore
 from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.versions import VersionStore
+from orchestrator.store.workers import WorkerStore
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless
@@ -61,6 +66,8 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         settings: with a broker; an embedded one has been started before.
         raises: whether publishing raises when the broker is away (a client's way, not a worker's).
     """
+    if settings.failpoints and arm(settings.failpoints):
+        signals.before_task_publish.connect(_pass_message, weak=False)
     types = load_task_types(settings.include)
     database = Database(settings.resolved_database_url)
     app = make_app(settings)
@@ -69,6 +76,8 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         store=ExecutionStore(database),
         signals=SignalStore(database),
         suspensions=SuspensionStore(database),
+        workers=WorkerStore(database),
+        outbox=Outbox(database),
         guard=ProcessGuard(),
         versions=versions,
         plans=Plans(versions, types),
@@ -77,10 +86,16 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         surroundings=settings.surroundings(),
         jitter=random.random,
     )
-    register_tasks(app, types, services)
-    app.steps["worker"].add(upkeep_step(services))
-    app.steps["worker"].add(heartbeat_step(database))
+    identity = Identity()
+    register_tasks(app, types, services, identity)
+    app.steps["worker"].update(
+        (heartbeat_step(services, identity), drain_step(settings.drain_s), upkeep_step(services, identity))
+    )
     return Runtime(settings=settings, app=app, database=database, services=services)
+
+
+def _pass_message(**_: object) -> None:
+    failpoint("publish.message")
 
 
 def load_task_types(include: Iterable[str] = ()) -> TaskTypes:
@@ -108,7 +123,7 @@ def _import(module: str) -> None:
 
 def make_app(settings: Settings) -> Celery:
     """A configured Celery app without our tasks."""
-    app = Celery("orchestrator", set_as_current=False)
+    app = Celery("orchestrator", control="orchestrator.runtime.control:LastingControl", set_as_current=False)
     broker_url = settings.broker_url or "memory://"  # never used: a client without a broker only reads
     app.conf.update(
         broker_url=broker_url,
@@ -153,15 +168,15 @@ def transport_options(broker_url: str) -> dict[str, Any]:
             return {}
 
 
-def register_tasks(app: Celery, types: TaskTypes, services: Services) -> None:
+def register_tasks(app: Celery, types: TaskTypes, services: Services, identity: Identity) -> None:
     """Give every task type a Celery task of its own name, so that Flower shows what runs; all do the same."""
 
     def run(task: Task[..., None], execution_id: str, number: int, attempt: int, round: int) -> None:  # noqa: A002
         key = AttemptKey(execution_id=execution_id, number=number, attempt=attempt, round=round)
-        drive(key, worker=f"{task.request.hostname}/{os.getpid()}", services=services)
+        drive(key, worker=identity.process_name(str(task.request.hostname), os.getpid()), services=services)
 
     for name in sorted({JOIN_TASK, *(each.celery_name or each.name for each in types)}):
-        _register(app, name, run, services)
+        _register(app, name, run, services, identity)
     _register_notices(app, services)
 
 
@@ -174,20 +189,24 @@ def _register_notices(app: Celery, services: Services) -> None:
     app.task(name=NOTIFY_TASK, shared=False, acks_late=False, ignore_result=True)(tell)
 
 
-def _register(app: Celery, name: str, run: Callable[..., None], services: Services) -> None:
-    # The request's class by name: only a worker imports it. It finds the services on the task.
+def _register(app: Celery, name: str, run: Callable[..., None], services: Services, identity: Identity) -> None:
+    # The request's class by name: only a worker imports it. It finds the services and the identity on the task.
     request = "orchestrator.runtime.requests:AttemptRequest"
-    app.task(name=name, bind=True, shared=False, trail=False, Request=request, services=services)(run)
+    app.task(name=name, bind=True, shared=False, trail=False, Request=request, services=services, identity=identity)(
+        run
+    )
 
 
 @functools.cache
 def default_runtime() -> Runtime:
     """Everything of this process, by the settings of its environment."""
     runtime = bootstrap(Settings(), raises=False)
+    redis_broker.make_safe()
 
     @signals.worker_process_init.connect(weak=False)
     def prepare_child(**_: object) -> None:
         die_with_parent()
+        listen()
         runtime.database.after_fork()
         runtime.services.plans.after_fork()
 

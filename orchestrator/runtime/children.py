@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from orchestrator.runtime.leash import leashed
+from orchestrator.processes.leash import leashed
 
 KILL_LIMIT_S: Final = 2.0  # SIGKILL works at once, except on a process that hangs in the kernel
 

@@ -12,7 +12,9 @@ thread, as in a prefork child; the third everywhere, and takes the process with 
 
 The looks are those of one daemon thread, which starts with the first watch of a process and asks ``is_wanted`` only for
 attempts that have run for about a second. (It cannot start later, out of a signal handler: ``Thread.start`` takes locks
-that the interrupted code may hold.) It also sees to timeouts whose SIGALRM the task code took for itself.
+that the interrupted code may hold.) It also sees to timeouts whose SIGALRM the task code took for itself. Where
+``listen`` was called it looks at once when ``LOOK_SIGNAL`` comes: that signal says nothing else, so it does no harm to
+a process that is busy with something else by now.
 
 Nothing is raised outside the body of the with statement. Python runs signal handlers between two instructions of the
 main thread, so one may come up when the body is through and ``__exit__`` has not begun to clean up, or within
@@ -59,6 +61,24 @@ LONGEST_S: Final = 1e8  # three years; the timers overflow far beyond
 # SIGURG, harmless as it is by default: the Go runtime in _gojsonnet installs a C handler for it that Python cannot
 # give back. Where there are no real-time signals (macOS), SIGIO, which is ignored there by default.
 END_SIGNAL: Final = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGIO
+LOOK_SIGNAL: Final = END_SIGNAL + 1 if hasattr(signal, "SIGRTMIN") else signal.SIGURG
+
+
+def listen() -> None:
+    """Have ``LOOK_SIGNAL`` make the guard of this process look at once.
+
+    Must be called in the main thread before there are others: they block the signal because it does, so that only the
+    looking thread gets it, which waits for it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (LOOK_SIGNAL,))
+
+
+def _wait_for_look(seconds: float) -> bool:
+    """Wait so long at most; whether there is a reason to look at once."""
+    if hasattr(signal, "sigtimedwait"):
+        return signal.sigtimedwait((LOOK_SIGNAL,), seconds) is not None
+    time.sleep(seconds)
+    return False
 
 
 class ProcessGuard:
@@ -116,6 +136,9 @@ class _Watch:
 
     def is_cancelled(self) -> bool:
         return self.raised is not None or self.ending() is not None
+
+    def set_grace(self, grace_s: float) -> None:
+        _PROCESS.set_grace(self, grace_s)
 
     def ending(self) -> Ending | None:
         """What there is to be raised by now."""
@@ -180,20 +203,30 @@ class _Process:
             self.stack.remove(watch)
             _give_signals_back(watch)
 
+    def set_grace(self, watch: _Watch, grace_s: float) -> None:
+        with self._lock:
+            if watch not in self._watches or watch.ending() is not None:
+                return
+            watch.grace_s = grace_s
+            if watch.soft_at < math.inf:
+                self._watchdog.let_go(watch)
+                self._watchdog.end_process_at(watch.soft_at + grace_s, watch)
+
     # -- the thread ----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM, END_SIGNAL))  # they are the main thread's
+        is_called = False
         while True:
             now = time.monotonic()
             with self._lock:
                 watches = list(self._watches)
             for watch in watches:
-                if watch.look_at <= now:
+                if is_called or watch.look_at <= now:
                     self._look_at(watch)
             # A watch that begins during the pause is not to be looked at before the pause is over.
             look_at = min((watch.look_at for watch in watches), default=math.inf)
-            time.sleep(max(0.0, min(look_at - time.monotonic(), self._look_every_s)))
+            is_called = _wait_for_look(max(0.0, min(look_at - time.monotonic(), self._look_every_s)))
 
     def _look_at(self, watch: _Watch) -> None:
         is_wanted = watch.is_told or watch.ask()  # may take its time: not under the lock
@@ -298,7 +331,7 @@ def _on_signal(_: int, frame: FrameType | None) -> None:
 
 
 def _is_ours(frame: FrameType | None) -> bool:
-    """Whether the interrupted code is that of a watch that begins or ends."""
+    """Whether the interrupted code is that of a watch that begins, ends or is changed."""
     while frame is not None:
         if frame.f_code in _OURS:
             return True
@@ -306,4 +339,4 @@ def _is_ours(frame: FrameType | None) -> bool:
     return False
 
 
-_OURS: Final = (_Watch.__enter__.__code__, _Watch.__exit__.__code__)
+_OURS: Final = (_Watch.__enter__.__code__, _Watch.__exit__.__code__, _Watch.set_grace.__code__)

@@ -12,11 +12,13 @@ from typing import Any, assert_never
 
 from celery import Celery, Signature, chord
 from kombu import Producer
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
-from orchestrator.engine.canvas import MOST_URGENT, Chord, Message
+from orchestrator.engine.canvas import MOST_URGENT, Chord, Message, queue_of, to_celery_id
 from orchestrator.errors import Unreachable
+from orchestrator.failpoints import failpoint
 from orchestrator.settings import masked_url, scheme_of
+from orchestrator.store.rows import LiveAttempt
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class CeleryPublisher:
         Raises:
             Unreachable: the broker does not answer, and this publisher raises.
         """
+        failpoint("publish.before")
         try:
             with self.app.producer_or_acquire() as producer:
                 for each in messages:
@@ -47,6 +50,37 @@ class CeleryPublisher:
                 broker = masked_url(str(self.app.conf.broker_url))
                 raise Unreachable("the broker", broker, str(error) or type(error).__name__) from error
             log.exception("messages not published; their rows stay ready", extra={"count": len(messages)})
+        failpoint("publish.after")
+
+    def nudge(self, attempts: Sequence[LiveAttempt]) -> None:
+        """Revoke them, at the workers that run them alone; what these make of it is in ``runtime.requests``.
+
+        By a broadcast: a revoke of ours (``runtime.control``) would be a KILL, and this is what follows one.
+        """
+        ids = [
+            to_celery_id(each.key.execution_id, each.key.number, each.key.attempt, each.key.round) for each in attempts
+        ]
+        nodes = {each.worker.partition("/")[0] for each in attempts if each.worker is not None}
+        with self.app.connection_or_acquire() as connection:
+            try:
+                arguments = {"task_id": ids, "terminate": True, "signal": "SIGTERM"}
+                self.app.control.broadcast(
+                    "revoke", destination=sorted(nodes), arguments=arguments, connection=connection
+                )
+            except (*connection.connection_errors, OperationalError, OSError) as error:
+                log.warning("workers are not told at once what they are to end: %s", error)
+
+    def depth(self, executor: str) -> int | None:
+        """How many messages wait for an executor: those that no worker has fetched."""
+        with self.app.connection_or_acquire() as connection:
+            try:
+                with connection.channel() as channel:
+                    return int(channel.queue_declare(queue=queue_of(executor), passive=True).message_count)
+            except ChannelError:  # there is no such queue yet, or any more
+                return 0
+            except (*connection.connection_errors, OperationalError, OSError) as error:
+                log.warning("the broker does not say how many messages wait: %s", error)
+                return None
 
     def _send(self, each: Message | Chord, producer: Producer) -> None:
         match each:

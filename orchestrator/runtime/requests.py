@@ -1,43 +1,122 @@
-"""What the worker's main process does about a message whose pool process is gone.
+"""What the worker's main process does about a message whose process is gone, that broke off, or that is revoked.
 
-Celery tells it through ``Request.on_failure``, in the main process, once the kernel has reported the exit: so the death
-is certain, and what the process held can be taken back at once, without waiting for its lease.
+Celery tells it through ``Request.on_failure``, in the main process. If the process is gone, the kernel has reported its
+exit: the death is certain, and what the process held can be taken back at once. If our own handling raised (task code
+cannot: whatever it raises is an outcome), the attempt would be held for ever by a process that does not work on it.
+
+A revoke is what Celery's users, and Flower, end a task by; it is a KILL of the task here. It is also how a KILL hurries
+(``publisher.nudge``): the process that runs the attempt looks at once whether it is to end. Celery would send it a
+SIGTERM, which may hit what it has gone on to.
+
+The main process must not wait for the database: what it cannot take back at once, and what is to be killed, is left to
+the worker's upkeep.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
-from billiard.exceptions import Terminated, WorkerLostError
+from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
-from orchestrator.errors import OrchestratorError
-from orchestrator.service.lost import give_up
+from orchestrator.errors import OrchestratorError, StateError
+from orchestrator.runtime.control import REVOKED
+from orchestrator.runtime.guard import LOOK_SIGNAL
+from orchestrator.runtime.identity import Identity
+from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.services import Services
+from orchestrator.service.task_control import kill_task
 
 log = logging.getLogger(__name__)
 
-_DEATHS: Final = (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Left:
+    """Something to be taken back."""
+
+    execution_id: str
+    worker: str
+    loss: Loss
+
+
+_LEFT: Final[deque[_Left]] = deque()
+_REVOKED: Final[deque[tuple[str, int, int]]] = deque()  # execution, task, attempt
 
 
 class AttemptRequest(Request):
-    """Takes back what a dead pool process held. Its task carries ``services`` (``runtime.app`` puts them there)."""
+    """Takes back what a pool process held. Its task carries ``services`` and ``identity`` (``runtime.app``)."""
+
+    _is_revoked = False
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        """Celery's, but for a body of the wrong shape: it would end the worker, and the next one that gets it back."""
+        try:
+            super().__init__(message, **options)
+            execution_id, *numbers = self.args
+        except (TypeError, ValueError) as error:
+            raise InvalidTaskError(f"the body of the message is not that of a task: {error}") from error
+        if not isinstance(execution_id, str) or [type(each) for each in numbers] != [int, int, int]:
+            raise InvalidTaskError("the message has not the ids of a task: execution, task, attempt, round")
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Celery's, with our part before it: its requeued message then finds the attempt free."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it with its traceback
-        if isinstance(error, _DEATHS) and self.worker_pid:
-            _take_back(self, error)
+        if self.worker_pid:
+            task: Any = self.task
+            identity: Identity = task.identity
+            worker = identity.process_name(self.hostname, int(self.worker_pid))
+            loss = Loss(str(error) or type(error).__name__)
+            _take_back(_Left(execution_id=self.args[0], worker=worker, loss=loss), task.services)
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
+    def revoked(self) -> bool:
+        """Celery's, for a message that is about to be taken; a revoke is a KILL."""
+        is_revoked = bool(super().revoked())
+        if is_revoked:
+            _REVOKED.append((self.args[0], self.args[1], self.args[2]))
+        return is_revoked
 
-def _take_back(request: Any, error: BaseException) -> None:
-    services: Services = request.task.services
-    worker = f"{request.hostname}/{request.worker_pid}"  # the name under which it claimed (``runtime.app``)
+    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
+        """Not Celery's: see above."""
+        self._is_revoked = True
+        _REVOKED.append((self.args[0], self.args[1], self.args[2]))
+        if self.worker_pid:
+            with suppress(ProcessLookupError):
+                os.kill(int(self.worker_pid), LOOK_SIGNAL)
+
+    def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 - Celery's name
+        """Flower is told of a revoke when the code has ended, which is no success."""
+        if type == "task-succeeded" and self._is_revoked:
+            type, fields = "task-revoked", {"terminated": True, "signum": None, "expired": False}  # noqa: A001
+        return super().send_event(type, **fields)
+
+
+def obey_revokes(services: Services) -> None:
+    """Kill the tasks that were revoked. One that is ended already, or was revoked because of that, is left alone."""
+    while _REVOKED:
+        execution_id, number, attempt = _REVOKED[0]
+        with suppress(StateError):
+            kill_task(execution_id, number, services, audit=REVOKED, attempt=attempt)
+        _REVOKED.popleft()
+
+
+def take_back_what_is_left(services: Services) -> None:
+    """Try again what failed before."""
+    for _ in range(len(_LEFT)):
+        _take_back(_LEFT.popleft(), services)
+
+
+def _take_back(left: _Left, services: Services) -> None:
     try:
-        give_up(request.args[0], services, worker=worker, reason=str(error) or type(error).__name__)
+        give_up(left.execution_id, services, worker=left.worker, loss=left.loss)
     except OrchestratorError as failure:
-        log.warning("lost attempt not taken back: %s", failure, extra={"worker": worker})
+        log.warning("lost attempt not taken back yet: %s", failure, extra={"worker": left.worker})
+        _LEFT.append(left)
     except Exception:  # the worker's event loop must outlive whatever a database driver raises
-        log.exception("lost attempt not taken back", extra={"worker": worker})
+        log.exception("lost attempt not taken back yet", extra={"worker": left.worker})
+        _LEFT.append(left)

@@ -9,15 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import bootsteps
 
+from orchestrator.artifacts import Artifacts
+from orchestrator.engine.canvas import executor_of
 from orchestrator.errors import OrchestratorError
-from orchestrator.service.apply import pursue_marked, start_held
+from orchestrator.processes.sweep import sweep_folders, sweep_orphans
+from orchestrator.runtime.identity import Identity, is_gone
+from orchestrator.service.apply import start_held
 from orchestrator.service.limits import look_at_limits
+from orchestrator.service.pursue import pursue_marked
+from orchestrator.service.recovery import Republisher, take_over
 from orchestrator.service.schedules import fire_due_schedules
 from orchestrator.service.services import Services
 from orchestrator.service.timers import fire_due_timers
@@ -25,6 +31,8 @@ from orchestrator.service.timers import fire_due_timers
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.5
+RECOVER_EVERY_S: Final = 2.0
+SWEEP_EVERY_S: Final = 10.0
 LOST_AFTER_S: Final = 1.0
 """How long billiard waits for the result of a process that is gone. Its 10 s suit results that are nowhere else."""
 
@@ -49,12 +57,30 @@ class _Job:
         self.next_at = time.monotonic() + pause_s
 
 
-def _jobs() -> list[_Job]:
+def _jobs(parent: Any, identity: Identity) -> list[_Job]:
+    # Of Celery's worker: not for clients.
+    from orchestrator.runtime.requests import obey_revokes, take_back_what_is_left
+
+    boot = identity.boot
+    assert boot is not None, "the worker has taken its identity"
+    republisher = Republisher(boot.id)
+
+    def take_over_lost(services: Services) -> None:
+        take_back_what_is_left(services)
+        take_over(services, boot, is_gone=is_gone)
+
+    def republish(services: Services) -> None:
+        republisher.look(services, filter(None, map(executor_of, parent.app.amqp.queues.consume_from)))
+
     return [
         _Job(fire_due_timers, every_s=LOOK_EVERY_S),
+        _Job(obey_revokes, every_s=LOOK_EVERY_S),
+        _Job(take_over_lost, every_s=RECOVER_EVERY_S),
+        _Job(republish, every_s=RECOVER_EVERY_S),
         _Job(_fire_schedules, every_s=1.0),
         _Job(_look_at_limits, every_s=5.0),
         _Job(_end_stops, every_s=5.0),  # whoever stops something ends it, too: this is for what a crash has left
+        _Job(_sweep, every_s=SWEEP_EVERY_S),
     ]
 
 
@@ -66,11 +92,17 @@ def _look_at_limits(services: Services) -> float | None:
     return look_at_limits(services, start=start_held)
 
 
+def _sweep(services: Services) -> None:
+    """End what has outlived its worker and its shim, both killed in the same instant; keep what it said."""
+    sweep_orphans()
+    sweep_folders(services.surroundings.runs, Artifacts(services.surroundings.artifacts_url))
+
+
 def _end_stops(services: Services) -> None:
-    pursue_marked(services)
+    pursue_marked(services, start=start_held)
 
 
-def upkeep_step(services: Services) -> type[bootsteps.StartStopStep]:
+def upkeep_step(services: Services, identity: Identity) -> type[bootsteps.StartStopStep]:
     """The worker's boot step for these services."""
 
     class Upkeep(bootsteps.StartStopStep):
@@ -81,11 +113,11 @@ def upkeep_step(services: Services) -> type[bootsteps.StartStopStep]:
         def __init__(self, parent: Any, **options: Any) -> None:
             super().__init__(parent, **options)
             self._stopped = threading.Event()
-            self._thread = threading.Thread(target=_look, args=(services, self._stopped), name="upkeep", daemon=True)
 
         def start(self, parent: Any) -> None:
             parent.pool._pool.lost_worker_timeout = LOST_AFTER_S
-            self._thread.start()
+            arguments = (_jobs(parent, identity), services, self._stopped)
+            threading.Thread(target=_look, args=arguments, name="upkeep", daemon=True).start()
 
         def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
             self._stopped.set()
@@ -93,8 +125,7 @@ def upkeep_step(services: Services) -> type[bootsteps.StartStopStep]:
     return Upkeep
 
 
-def _look(services: Services, stopped: threading.Event) -> None:
-    jobs = _jobs()
+def _look(jobs: Sequence[_Job], services: Services, stopped: threading.Event) -> None:
     while not stopped.wait(max(0.0, min(job.next_at for job in jobs) - time.monotonic())):
         for job in jobs:
             if job.next_at <= time.monotonic() and not stopped.is_set():

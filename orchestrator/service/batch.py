@@ -16,7 +16,7 @@ from typing import Final
 
 from orchestrator.engine.decide import decide
 from orchestrator.engine.decisions import Decision, Dispatch
-from orchestrator.engine.events import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
+from orchestrator.engine.events import ChildrenStarted, Failed, Returned, Stopped, Succeeded, Suspended, TaskOutcome
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import pack, unpack
 from orchestrator.model.history import Entry, EntryKind
@@ -57,10 +57,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self._results)
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the execution only waits for what runs to end."""
-        return self._progress.stopping is not None
+    def is_to_end(self, number: int) -> bool:
+        """Whether the code of this task is not to run: it was killed, or its execution waits for what runs to end."""
+        status = self._progress.status(number)
+        return status.is_killed or (self._progress.stopping is not None and not status.is_rolling_back)
 
     def is_rolling_back(self, number: int) -> bool:
         """Whether what this worker holds is the rollback of the task."""
@@ -99,6 +99,7 @@ class Batch:
         self._changed: dict[str, Value] = {}
         self._ready: dict[int, Dispatch] = {}
         self._over: set[int] = set()
+        self._given_back: set[int] = set()
         self._waits: list[Wait] = []
         self._children: list[NewExecution] = []
         self._timers: list[Due] = []
@@ -112,7 +113,9 @@ class Batch:
         self._decide(result)
 
     def _decide(self, result: Result) -> None:
-        if self.is_stopping and result.children:
+        if self._progress.status(result.event.number).is_killed:
+            result = _ended(result)
+        elif self._progress.stopping is not None and result.children:
             result = _without_children(result)
         event, was_rollback = result.event, self.is_rolling_back(result.event.number)
         decision = decide(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
@@ -122,6 +125,8 @@ class Batch:
             self._ready.pop(event.number, None)
         if decision.is_late:
             return
+        if isinstance(event, Returned) and decision.progress.status(event.number).is_active:
+            self._given_back.add(event.number)
         self._decision, self._progress = decision, decision.progress
         self.parameters.update(decision.parameters)
         self._changed.update(decision.parameters)
@@ -153,7 +158,8 @@ class Batch:
             entries=tuple(self._entries),
             signal=signal_of(progress),
             parameters=self._changed,
-            released=tuple(key for number, key in self._held.items() if number in self._over),
+            released=tuple(key for number, key in self._held.items() if number in self._over - self._given_back),
+            given_back=tuple(key for number, key in self._held.items() if number in self._given_back),
             waits=tuple(self._waits),
             ready=tuple(ready),
             children=tuple(self._children),
@@ -202,19 +208,29 @@ def _without_children(result: Result) -> Result:
     return replace(result, event=stopped, children=(), wait=None, details=None)
 
 
+def _ended(result: Result) -> Result:
+    """The task was killed while its code ran. What would have come of it is kept for people."""
+    if isinstance(result.event, Stopped):
+        return result
+    stopped = Stopped(number=result.event.number, attempt=result.event.attempt, was_running=True)
+    outcome = {"outcome": _KINDS[type(result.event)].value}
+    return Result(event=stopped, started_at=result.started_at, ended_at=result.ended_at, details=outcome)
+
+
 _KINDS: Final[dict[type[TaskOutcome], EntryKind]] = {
     Succeeded: EntryKind.SUCCEEDED,
     Failed: EntryKind.FAILED,
     Suspended: EntryKind.SUSPENDED,
     ChildrenStarted: EntryKind.CHILDREN_STARTED,
     Stopped: EntryKind.STOPPED,
+    Returned: EntryKind.RETURNED,
 }
 
 
 def _kind(event: TaskOutcome, decision: Decision, *, was_rollback: bool) -> EntryKind:
     if decision.is_late:
         return EntryKind.LATE
-    if not was_rollback or isinstance(event, ChildrenStarted):
+    if not was_rollback or isinstance(event, ChildrenStarted | Returned):
         return _KINDS[type(event)]
     return EntryKind.ROLLED_BACK if isinstance(event, Succeeded) else EntryKind.ROLLBACK_FAILED
 

@@ -7,24 +7,33 @@ One ``drive`` is what one message causes. It holds the execution in memory from 
 A batch is bounded: it is written after ``BATCH_TASKS`` outcomes, or ``BATCH_S`` after its first, whichever is sooner. A
 crash loses at most one batch of light tasks, which have no side effects and run again. A heavy task is always a
 message and a claim of its own. If the attempt is not this worker's any more, the whole batch is dropped.
+
+While the database is away the worker waits with what it has (``patience``).
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.engine.canvas import Chord, Message
+from orchestrator.engine.decisions import Dispatch
+from orchestrator.failpoints import failpoint
+from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.timers import TimerKind
-from orchestrator.service.apply import pursue, start_held
+from orchestrator.service.apply import start_held
 from orchestrator.service.batch import Batch
 from orchestrator.service.limits import admit_after
+from orchestrator.service.patience import patiently
 from orchestrator.service.perform import Performer
+from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
-from orchestrator.service.start import join_message, start_messages, to_message
+from orchestrator.service.start import join_message, new_attempt, start_messages, to_message
 from orchestrator.store.rows import AttemptKey, Claimed, Commit, Due, Fired, Refusal, Signal, Wait
 
 log = logging.getLogger(__name__)
@@ -39,10 +48,11 @@ def drive(key: AttemptKey, *, worker: str, services: Services) -> bool:
     Returns:
         False if there was nothing to claim and the message was dropped.
     """
-    claimed = services.store.claim(key, worker=worker)
+    claimed = patiently(lambda is_again: services.store.claim(key, worker=worker, is_again=is_again))
     if claimed is None:
         log.info("message dropped: claimed before, over, or of another attempt", extra={"key": key})
         return False
+    failpoint("claim.committed")
     _Drive(claimed, services).run()
     return True
 
@@ -63,7 +73,7 @@ class _Drive:
         timeout_ms = self._plan.tasks[key.number].config.timeout_ms
         if timeout_ms is not None and key.round == 0:
             due = Due(kind=TimerKind.TIMEOUT, number=key.number, attempt=key.attempt, after_s=timeout_ms / 1000)
-            self._services.store.set_timer(key.execution_id, due)
+            patiently(lambda _: self._services.store.set_timer(key.execution_id, due))
         self._perform(key.number, key.attempt, key.round)
         while True:
             ahead = self._batch.next_in_line()
@@ -77,7 +87,7 @@ class _Drive:
 
     def _perform(self, number: int, attempt: int, round: int = 0) -> None:  # noqa: A002 - the word is ours
         is_rollback = self._batch.is_rolling_back(number)
-        if self._batch.is_stopping and not is_rollback:
+        if self._batch.is_to_end(number):
             result = self._performer.stop(number, attempt, round)
         else:
             result = self._performer.perform(
@@ -99,32 +109,78 @@ class _Drive:
         store, key = self._services.store, self._claimed.key
         while True:
             change = self._batch.to_commit()
-            written = store.commit(change)
+            written = patiently(functools.partial(self._write, change))
             if written is Refusal.FENCED:
-                log.warning("result refused: the attempt is not this worker's any more", extra={"key": key})
+                self._refuse(change, "the attempt is not this worker's any more")
                 return False
             if written is not Refusal.STALE:
                 break
-            stored, parameters = store.read(key.execution_id)
+            stored, parameters = patiently(lambda _: store.read(key.execution_id))
             if stored.signal not in (None, Signal.STOPPING):  # a KILL that came meanwhile is obeyed first
-                pursue(key.execution_id, self._services)
+                self._pursue()
                 continue
             if stored.state.is_final:
-                log.warning("result refused: the execution is over", extra={"key": key})
+                self._refuse(change, "the execution is over")
                 return False
             self._batch.rebase(stored, parameters)
         self._publish(change, written)
-        if change.signal is Signal.STOPPING and change.execution.signal is not Signal.STOPPING:
-            pursue(key.execution_id, self._services)
+        if change.begins_to_stop:
+            self._pursue()
         if change.outcome is not None:
-            admit_after(change.execution, self._services, start=start_held)
+            admit_after([change.execution], self._services, start=start_held)
         self._batch.stand_on(change)
         return True
 
+    def _pursue(self) -> None:
+        patiently(lambda _: pursue(self._claimed.key.execution_id, self._services, start=start_held))
+
+    def _refuse(self, change: Commit, reason: str) -> None:
+        """What comes too late changes nothing; that it came is noted."""
+        key = self._claimed.key
+        log.warning("result refused: %s", reason, extra={"key": key})
+        for entry in change.entries:
+            if entry.task_number == key.number and entry.attempt == key.attempt:
+                late = replace(entry, kind=EntryKind.LATE, states={}, edges={}, parameters={})
+                patiently(functools.partial(self._note, late))
+
+    def _note(self, late: Entry, is_again: bool) -> None:  # noqa: ARG002 - noted twice is as good as once
+        self._services.store.note(self._claimed.key.execution_id, late)
+
+    def _write(self, change: Commit, is_again: bool) -> Sequence[Fired] | Refusal:
+        """Write it, once: the answer to the first time may be all that was lost.
+
+        Which joins it fired is not known then: they are published with what else has no message (``recovery``).
+        """
+        written = self._services.store.commit(change)
+        if is_again and isinstance(written, Refusal):
+            stored, _ = self._services.store.read(change.execution.id)
+            if (
+                stored.revision == change.execution.revision + len(change.entries)
+                and stored.progress == change.progress
+            ):
+                return ()
+        return written
+
     def _publish(self, change: Commit, fired: Sequence[Fired]) -> None:
-        messages = [*_ready(change, self._services), *_children(change, self._services), *map(join_message, fired)]
+        messages = [
+            *_ready(change, self._services),
+            *self._given_back(change),
+            *_children(change, self._services),
+            *map(join_message, fired),
+        ]
         if messages:
             self._services.publisher.publish(messages)
+
+    def _given_back(self, change: Commit) -> list[Message]:
+        """Another worker is to take what this one has not ended."""
+        claimed, messages = self._claimed, []
+        for key in change.given_back:
+            is_rollback = self._batch.is_rolling_back(key.number)
+            dispatch = Dispatch(number=key.number, attempt=key.attempt, is_rollback=is_rollback)
+            attempt = new_attempt(self._plan, dispatch, executor=claimed.execution.executor)
+            message = to_message(key.execution_id, attempt, self._services.types, priority=claimed.execution.priority)
+            messages.append(join_message(Fired(key=key, executor=claimed.executor)) if key.round else message)
+        return messages
 
 
 def _ready(change: Commit, services: Services) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Guarding: ending the code of an attempt that takes too long, or whose execution is to stop. A port.
+"""Guarding: ending the code of an attempt that takes too long, or is to stop, alone or with its execution. A port.
 
 The real guard is ``runtime.guard``: it lives in the process that runs the code, and ends that process if nothing else
 helps. What an ending means for the task is decided by the caller, who catches ``AttemptEnded``.
@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+CUT_OFF_S: Final = 45.0
+"""A worker that has not reached the database for so long ends the code that it runs."""
+ENDED_S: Final = 60.0
+"""One that has been silent for so long has done so, if it is alive at all."""
 
 
 class Ending(StrEnum):
@@ -31,7 +36,7 @@ class AttemptEnded(BaseException):
         self.ending = ending
 
     def __str__(self) -> str:
-        return "the attempt took too long" if self.ending is Ending.TIMEOUT else "the execution is to stop"
+        return "the attempt took too long" if self.ending is Ending.TIMEOUT else "the attempt is to stop"
 
 
 class Watch(Protocol):
@@ -41,6 +46,12 @@ class Watch(Protocol):
         """Whether the attempt is to end, for either reason: what task code is told that asks.
 
         A stop is known within about a second of the mark, and not before the attempt has run for about a second.
+        """
+
+    def set_grace(self, grace_s: float) -> None:
+        """How long the code may take to end once it has been told to, before its process is ended.
+
+        It has no effect once the attempt is to end.
         """
 
 
@@ -54,7 +65,7 @@ class Guard(Protocol):
 
         Args:
             timeout_s: how long the body may take; None for as long as it likes.
-            is_wanted: asked about once a second, in another thread: False once the execution is to stop. It may raise
+            is_wanted: asked about once a second, in another thread: False once the attempt is to stop. It may raise
                 (the database is away): then it is asked again later.
 
         Raises:

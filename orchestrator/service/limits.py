@@ -15,7 +15,7 @@ it, not inside of it, or a thousand such executions would be a thousand calls de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Final, TypeAlias
 
@@ -59,10 +59,10 @@ def admit_waiting(services: Services, names: Collection[str], *, start: Start) -
     return number
 
 
-def admit_after(ended: StoredExecution, services: Services, *, start: Start) -> None:
-    """Let others have the slots of an execution whose end was just committed."""
-    if ended.is_limited:
-        admit_waiting(services, needs_of(ended, services), start=start)
+def admit_after(ended: Iterable[StoredExecution], services: Services, *, start: Start) -> None:
+    """Let others have the slots of executions whose end was just committed."""
+    if names := {need for each in ended if each.is_limited for need in needs_of(each, services)}:
+        admit_waiting(services, names, start=start)
 
 
 def look_at_limits(services: Services, *, start: Start) -> float | None:

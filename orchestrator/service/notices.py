@@ -16,8 +16,8 @@ from typing import Final
 from orchestrator.engine.canvas import NOTIFY_TASK, Message
 from orchestrator.model.task_types import Notice, Notify, TaskContext
 from orchestrator.model.timers import TimerKind
-from orchestrator.service.apply import Standing, stand
 from orchestrator.service.services import Services
+from orchestrator.service.standing import Standing, stand
 from orchestrator.service.suspensions import pending
 from orchestrator.store.rows import AttemptKey, Due, DueTimer
 from orchestrator.store.suspensions import Suspension

@@ -6,6 +6,7 @@ not fit - comes out as a ``Result``. Nothing is written here.
 
 from __future__ import annotations
 
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,15 +15,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from orchestrator.engine.events import ChildrenStarted, Failed, Stopped, Succeeded, Suspended, TaskOutcome
+from orchestrator.engine.events import ChildrenStarted, Failed, Returned, Stopped, Succeeded, Suspended, TaskOutcome
 from orchestrator.engine.plan import Plan
-from orchestrator.errors import InvalidValue, OrchestratorError, TaskError
+from orchestrator.errors import InvalidValue, OrchestratorError, TaskError, Unreachable
 from orchestrator.model.fields import is_storable
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext, TaskType
 from orchestrator.model.values import Value
-from orchestrator.service.guarding import AttemptEnded, Ending, Watch
+from orchestrator.service.details import Details
+from orchestrator.service.guarding import CUT_OFF_S, AttemptEnded, Ending, Watch
+from orchestrator.service.patience import patiently
 from orchestrator.service.services import Services
 from orchestrator.service.start import EXECUTION_MODE, SYNC, new_execution
 from orchestrator.service.suspensions import new_suspension
@@ -36,9 +39,12 @@ from orchestrator.store.rows import (
     NewSuspension,
     ParentLink,
     Wait,
+    Wish,
+    proof_of_end,
 )
 
 _SHORTEST_S: Final = 0.001
+_SIGNAL_HANDLER: Final = "_shutdown_cleanup"  # billiard.common
 MAX_MESSAGE: Final = 10_000  # characters of an error's message; it is kept with the execution, not only in the history
 _CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
 
@@ -57,6 +63,29 @@ class Result:
     timers: tuple[Due, ...] = ()
 
 
+class Wishes:
+    """What is wanted of an attempt, as far as is known. The guard asks, in a thread of its own.
+
+    A process that is cut off from the database gives back what it runs: others take it over, and what is CANCELLED
+    must have ended by the time they may say so.
+    """
+
+    def __init__(self, ask: Callable[[], Wish]) -> None:
+        self._ask, self._heard_at = ask, time.monotonic()
+        self.last = Wish.GO_ON
+
+    def is_wanted(self) -> bool:
+        """Whether the code is to go on."""
+        try:
+            self.last = self._ask()
+            self._heard_at = time.monotonic()
+        except Unreachable:
+            if time.monotonic() - self._heard_at < CUT_OFF_S:
+                raise
+            self.last = Wish.GIVE_BACK
+        return self.last is Wish.GO_ON
+
+
 class Performer:
     """Runs the task code of one claimed execution. ``clock`` gives the database's time."""
 
@@ -65,7 +94,7 @@ class Performer:
         self._services, self._clock = services, clock
 
     def stop(self, number: int, attempt: int, round: int = 0) -> Result:  # noqa: A002 - the word is ours
-        """The execution is stopping: the code does not run. After a round of sub-executions it had begun."""
+        """The task is to end: its code does not run. After a round of sub-executions it had begun."""
         now = self._clock()
         return Result(
             event=Stopped(number=number, attempt=attempt, was_running=round > 0), started_at=now, ended_at=now
@@ -81,9 +110,9 @@ class Performer:
         is_rollback: bool = False,
     ) -> Result:
         """Run the code; round 0 is the attempt itself, a higher one the join of that round of sub-executions."""
-        started_at = self._clock()
+        started_at, details = self._clock(), Details()
         try:
-            step = self._run_code(number, attempt, round, parameters, is_rollback=is_rollback)
+            step = self._run_code(number, attempt, round, parameters, details, is_rollback=is_rollback)
             if is_rollback and not isinstance(step, Done):
                 what = "wait for an answer" if isinstance(step, Suspend) else "start sub-executions"
                 raise TaskError(f"a rollback cannot {what}", "FAILED_PRECONDITION")
@@ -93,7 +122,8 @@ class Performer:
         except Exception as error:  # whatever task code raises is the attempt's failure
             event = Failed(number=number, attempt=attempt, error=_to_error(error), jitter=self._services.jitter())
             result = Result(event=event, started_at=started_at, ended_at=started_at)
-        return replace(result, started_at=started_at, ended_at=self._clock())
+        noted = details.beside(result.details)
+        return replace(result, started_at=started_at, ended_at=self._clock(), details=noted)
 
     def _run_code(
         self,
@@ -101,6 +131,7 @@ class Performer:
         attempt: int,
         round: int,  # noqa: A002
         parameters: Mapping[str, Value],
+        details: Details,
         *,
         is_rollback: bool,
     ) -> Step:
@@ -112,8 +143,13 @@ class Performer:
                 f"this worker does not know task type {work.task!r}; start it with --include MODULE", "TASK_NOT_FOUND"
             )
         run = self._prepared(task_type, round)
-        with self._watched(number, attempt, round, is_rollback=is_rollback) as watch:
-            return run(self._context(number, attempt, work.parameters, parameters, watch))
+        try:
+            with self._watched(number, attempt, round, is_rollback=is_rollback) as watch:
+                return run(self._context(number, attempt, work.parameters, parameters, watch=watch, details=details))
+        except SystemExit as error:
+            if is_from_outside(error):
+                raise
+            raise TaskError(f"the task's code called sys.exit({error.code!r})", "SYSTEM_EXIT") from error
 
     def _prepared(self, task_type: TaskType, round: int) -> Callable[[TaskContext], Step]:  # noqa: A002
         """The code to run, with what the store has to say to it read before."""
@@ -123,7 +159,7 @@ class Performer:
         assert join_step is not None, f"{task_type.name} started sub-executions and cannot join them"
         join = Join(
             round=round,
-            outcomes=store.outcomes(key),
+            outcomes=patiently(lambda _: store.outcomes(key)),
             carry=self._claimed.carry,
             all_outcomes=lambda: store.outcomes(key, every_round=True),
         )
@@ -145,12 +181,13 @@ class Performer:
             spent_s = (self._clock() - self._claimed.started_at).total_seconds()
             timeout_s = max(task.config.timeout_ms / 1000 - spent_s, _SHORTEST_S)
 
-        def is_wanted() -> bool:
+        def ask() -> Wish:
             if task.is_light and not is_rollback:  # its row may not be written yet
-                return not store.is_stopping(stored.id)
-            return store.is_wanted(key, worker=self._claimed.worker)
+                return Wish.STOP if store.is_stopping(key) else Wish.GO_ON
+            return store.wish(key, worker=self._claimed.worker)
 
-        return self._services.guard.watch(timeout_s=timeout_s, is_wanted=is_wanted)
+        self._wishes = Wishes(ask)
+        return self._services.guard.watch(timeout_s=timeout_s, is_wanted=self._wishes.is_wanted)
 
     def _context(
         self,
@@ -158,7 +195,9 @@ class Performer:
         attempt: int,
         config: Mapping[str, Value],
         parameters: Mapping[str, Value],
+        *,
         watch: Watch,
+        details: Details,
     ) -> TaskContext:
         stored = self._stored
         return TaskContext(
@@ -174,16 +213,21 @@ class Performer:
             surroundings=self._services.surroundings,
             is_sync=parameters[EXECUTION_MODE].data == SYNC,
             cancelled=watch.is_cancelled,
+            set_grace=watch.set_grace,
+            record=details.record,
         )
 
     def _ended(self, ended: AttemptEnded, number: int, attempt: int) -> Result:
         """The guard ended the code: a failure if it took too long, else what was asked for."""
         now, timeout_ms = self._clock(), self._plan.tasks[number].config.timeout_ms
         event: TaskOutcome = Stopped(number=number, attempt=attempt, was_running=True)
+        if self._wishes.last is Wish.GIVE_BACK:
+            event = Returned(number=number, attempt=attempt)
         if ended.ending is Ending.TIMEOUT and timeout_ms is not None:
             error = timeout_error(timeout_ms / 1000)
             event = Failed(number=number, attempt=attempt, error=error, jitter=self._services.jitter())
-        return Result(event=event, started_at=now, ended_at=now)
+        proof = proof_of_end(self._claimed.worker, "an exception that was raised in its code")
+        return Result(event=event, started_at=now, ended_at=now, details=proof)
 
     def _to_result(self, step: Step, number: int, attempt: int, round: int, *, suspends: bool) -> Result:  # noqa: A002
         now = self._clock()
@@ -260,10 +304,21 @@ class Performer:
         return tuple(children)
 
     def _find(self, integration: str, trigger_id: str) -> tuple[str, Plan]:
-        version_id = self._services.versions.find(
-            integration, trigger_id=trigger_id, project=self._stored.project, location=self._stored.location
-        )
-        return version_id, self._services.plans.get(version_id, trigger_id)
+        def find(_: bool) -> tuple[str, Plan]:
+            version_id = self._services.versions.find(
+                integration, trigger_id=trigger_id, project=self._stored.project, location=self._stored.location
+            )
+            return version_id, self._services.plans.get(version_id, trigger_id)
+
+        return patiently(find)
+
+
+def is_from_outside(error: SystemExit) -> bool:
+    """Whether a signal to this process brought it about: in a pool process billiard raises it in its handler.
+
+    The module alone does not tell: ``sys.exit`` itself is billiard's there.
+    """
+    return any(frame.f_code.co_name == _SIGNAL_HANDLER for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def timeout_error(timeout_s: float) -> ErrorInfo:

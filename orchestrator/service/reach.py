@@ -6,6 +6,7 @@ from orchestrator.errors import IntegrationNotFound
 from orchestrator.model.values import DataType
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, executors_of
+from orchestrator.service.suspensions import waiting_with
 
 
 def executors_in_reach(version_id: str, services: Services, *, executor: str, place: Place) -> frozenset[str]:
@@ -31,6 +32,19 @@ def executors_in_reach(version_id: str, services: Services, *, executor: str, pl
                 seen.add(called)
                 ahead.append(called)
     return frozenset(found)
+
+
+def executors_going_on(execution_id: str, services: Services) -> list[str]:
+    """The executors that an execution, and what waits for its end, may need to go on.
+
+    Raises:
+        ExecutionNotFound: there is no such execution.
+    """
+    found: set[str] = set()
+    for each in waiting_with(execution_id, services):
+        place = Place(project=each.project, location=each.location)
+        found |= executors_in_reach(each.version_id, services, executor=each.executor, place=place)
+    return sorted(found)
 
 
 def _published(name: str, place: Place, services: Services) -> str | None:

@@ -45,9 +45,9 @@ from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import Value, coerce
-from orchestrator.service.apply import Standing, stand
 from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
+from orchestrator.service.standing import Standing, stand
 from orchestrator.service.start import new_execution, start_messages
 from orchestrator.service.submit import Place, new_id, to_values
 from orchestrator.store.queries import ExecutionQueries

@@ -24,6 +24,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.errors import DefinitionError, InputError
+from orchestrator.failpoints import failpoint
 from orchestrator.model.cron import next_time
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
@@ -89,7 +90,9 @@ def _fire(schedule: Schedule, now: datetime, *, store: ScheduleStore, services: 
         log.error("schedule stopped, it cannot be fired", extra=fields)
         store.advance(schedule, next_at=None, execution=None)
         return False
+    failpoint("schedule.due")
     is_fired = store.advance(schedule, next_at=next_at, execution=new)
+    failpoint("schedule.advanced")
     if is_fired:
         services.publisher.publish(start_messages([new], services.types))
     return is_fired

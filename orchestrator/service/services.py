@@ -11,9 +11,12 @@ from orchestrator.model.task_types import TaskSurroundings, TaskTypes
 from orchestrator.service.guarding import Guard
 from orchestrator.service.plans import Plans
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.outbox import Outbox
+from orchestrator.store.rows import LiveAttempt
 from orchestrator.store.signals import SignalStore
 from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.versions import VersionStore
+from orchestrator.store.workers import WorkerStore
 
 
 class Publisher(Protocol):
@@ -21,6 +24,12 @@ class Publisher(Protocol):
 
     def publish(self, messages: Sequence[Message | Chord]) -> None:
         """Send them all."""
+
+    def nudge(self, attempts: Sequence[LiveAttempt]) -> None:
+        """Have workers look at once whether what they run is to end. It may get lost: they look now and then anyway."""
+
+    def depth(self, executor: str) -> int | None:
+        """How many messages wait for an executor; None if the broker cannot say now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +39,8 @@ class Services:
     store: ExecutionStore
     signals: SignalStore
     suspensions: SuspensionStore
+    workers: WorkerStore
+    outbox: Outbox
     guard: Guard
     versions: VersionStore
     plans: Plans

@@ -13,6 +13,7 @@ from typing import Final
 from orchestrator.engine.canvas import MOST_URGENT, is_execution_id
 from orchestrator.engine.validate import check_integration
 from orchestrator.errors import InvalidValue, UnknownParameter
+from orchestrator.failpoints import failpoint
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.values import Value, coerce, from_python
 from orchestrator.service.services import Services
@@ -133,9 +134,12 @@ def submit(
         priority=wishes.priority,
     )
     new = replace(new, scheduled_at=wishes.at, deadline_s=wishes.deadline_s, request_id=wishes.request_id)
+    failpoint("submit.before")
     first = services.store.create_once(new)
+    failpoint("submit.committed")
     if first is None:
         services.publisher.publish(start_messages([new], services.types))
+    failpoint("submit.published")
     return first or execution_id
 
 

@@ -23,8 +23,9 @@ from orchestrator.model.states import TaskState
 from orchestrator.model.task_types import Suspend
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import DataType, Value
-from orchestrator.service.apply import Standing, Step, apply
+from orchestrator.service.apply import apply
 from orchestrator.service.services import Services
+from orchestrator.service.standing import Standing, Step
 from orchestrator.store.rows import (
     AttemptKey,
     Due,

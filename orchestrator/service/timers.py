@@ -13,13 +13,15 @@ from typing import Final
 
 from orchestrator.engine.events import DeadlinePassed, Failed, RestartDue, RetryDue
 from orchestrator.errors import Unreachable
+from orchestrator.failpoints import failpoint
 from orchestrator.model.history import EntryKind, ErrorInfo
 from orchestrator.model.timers import TimerKind
-from orchestrator.service.apply import Standing, Step, apply, start_held
+from orchestrator.service.apply import apply, start_held
 from orchestrator.service.limits import may_begin
 from orchestrator.service.notices import publish_notice, remind
 from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
+from orchestrator.service.standing import Standing, Step
 from orchestrator.service.start import with_system_variables
 from orchestrator.service.suspensions import expire
 from orchestrator.store.rows import AttemptKey, Due, DueTimer, Hold, LiveAttempt
@@ -38,6 +40,7 @@ def fire_due_timers(services: Services) -> float | None:
     """
     due, next_in_s = services.store.take_timers(limit=_AT_ONCE)
     for each in due:
+        failpoint("timer.taken")
         try:
             if not _FIRE[each.kind](each, services):
                 services.store.drop_timer(each)
@@ -45,6 +48,7 @@ def fire_due_timers(services: Services) -> float | None:
             raise
         except Exception:  # one that cannot be fired must not hold up those that are due after it, again and again
             log.exception("timer not fired; it is tried again later", extra={"timer": each})
+        failpoint("timer.fired")
     return next_in_s
 
 
@@ -122,7 +126,7 @@ def _timeout(due: DueTimer, standing: Standing, services: Services) -> Step | No
 
 def _queue(due: DueTimer, standing: Standing, services: Services) -> Step | None:
     live = standing.live.get(due.key.number)
-    if live is None or live.key.attempt != due.key.attempt or live.started_at is not None:
+    if live is None or live.key.attempt != due.key.attempt or live.was_running:
         return None
     waited_s = (standing.now - live.queued_at).total_seconds()
     message = f"no worker took it from executor {live.executor!r} for {waited_s:.1f} s"
@@ -132,10 +136,11 @@ def _queue(due: DueTimer, standing: Standing, services: Services) -> Step | None
 def _fail(live: LiveAttempt, standing: Standing, services: Services, error: ErrorInfo, kind: TimerKind) -> Step:
     key: AttemptKey = live.key
     started_at: datetime = live.started_at or standing.now
-    is_rollback = standing.progress.status(key.number).is_rolling_back
+    status = standing.progress.status(key.number)
+    failed = EntryKind.ROLLBACK_FAILED if status.is_rolling_back else EntryKind.FAILED
     return Step(
         event=Failed(number=key.number, attempt=key.attempt, error=error, jitter=services.jitter()),
-        kind=EntryKind.ROLLBACK_FAILED if is_rollback else EntryKind.FAILED,
+        kind=EntryKind.STOPPED if status.is_killed else failed,  # it is CANCELLED then: nothing else ended it
         number=key.number,
         attempt=key.attempt,
         worker=live.worker or "",

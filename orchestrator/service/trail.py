@@ -58,6 +58,7 @@ class Trail:
             that a replay has taken over, which another execution decided.
         halt: what stopped the present run.
         halted: the tasks that took their state with that, or after it.
+        kills: the entries of the KILLs of single tasks in the present run, by task.
         runs: how many there were, this one included.
     """
 
@@ -71,6 +72,7 @@ class Trail:
         self.edge_parameters: dict[tuple[int, int], Mapping[str, Value]] = {}
         self.halt: Halt | None = None
         self.halted: set[int] = set()
+        self.kills: dict[int, Entry] = {}
         self.runs = 1
         self._keep_edges(first_decision(stored, plan).edges)
         for entry in entries:
@@ -87,8 +89,10 @@ class Trail:
             self.since[number] = entry
         is_halted = self.halt is not None
         policy = self._policy(entry) if entry.kind in (EntryKind.FAILED, EntryKind.ROLLBACK_FAILED) else None
-        if entry.kind.is_checkpoint and entry.kind is not EntryKind.LATE:
+        if entry.kind.is_checkpoint:
             self.endings[entry.task_number] = Ending(entry=entry, policy=policy, is_halted=is_halted)
+        if entry.kind is EntryKind.TASK_KILLED:
+            self.kills[entry.task_number] = entry
         self._see_halt(entry, policy)
         if self.halt is not None:
             self.halted.update(entry.states)
@@ -99,6 +103,7 @@ class Trail:
         self.runs += 1
         self.halt, self._parameters = None, self._request
         self.halted.clear()
+        self.kills.clear()
         self.edge_parameters.clear()
 
     def _keep_edges(self, edges: Mapping[tuple[int, int], bool]) -> None:

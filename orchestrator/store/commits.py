@@ -6,28 +6,31 @@ suspensions -> waits -> parameters, or at the end the parent's join counter.
 The signal is part of what is compared: a KILL that came since the execution was read makes the commit stale, so that
 nobody can start sub-executions that the KILL did not see.
 
-Only ``ExecutionStore`` calls this; it owns the transaction.
+Only ``ExecutionStore`` calls this; it owns the transaction. Many changes at once are ``store.bulk``'s, which uses the
+steps that take several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from orchestrator.model.json_text import to_json_text
-from orchestrator.model.states import FINAL_EXECUTION_STATES
 from orchestrator.model.values import to_value
 from orchestrator.store.creation import insert_attempts, insert_executions, insert_timers, parameter_rows, upsertable
 from orchestrator.store.limits import leave
+from orchestrator.store.marks import mark_below
 from orchestrator.store.rows import (
     AttemptKey,
     Commit,
     Fired,
-    ParentLink,
+    NewSuspension,
     Phase,
     Refusal,
+    Resolution,
     Signal,
     SuspensionState,
     dump_parameters,
@@ -40,6 +43,7 @@ from orchestrator.store.tables import (
     now,
     parameters,
     suspensions,
+    texts_of,
     timers,
 )
 
@@ -49,7 +53,9 @@ BY_KEY: Final = sa.and_(
     live_attempts.c.attempt == sa.bindparam("b_attempt"),
     live_attempts.c.round == sa.bindparam("b_round"),
 )
-_ADVANCE: Final = (
+IDS: Final = texts_of("b_ids")
+NUMBERS: Final = sa.bindparam("b_numbers", expanding=True, type_=sa.Integer)
+ADVANCE: Final = (
     sa.update(executions)
     .where(
         executions.c.id == sa.bindparam("b_id"),
@@ -64,17 +70,29 @@ _ADVANCE: Final = (
         updated_at=now(),
     )
 )
-_END: Final = _ADVANCE.values(response=sa.bindparam("b_response"), error=sa.bindparam("b_error"), ended_at=now())
-_BEGIN: Final = (
+END: Final = ADVANCE.values(response=sa.bindparam("b_response"), error=sa.bindparam("b_error"), ended_at=now())
+BEGIN: Final = (
     sa.update(executions).where(executions.c.id == sa.bindparam("b_id")).values(hold=None, is_start_recorded=True)
 )
 _RELEASE: Final = sa.delete(live_attempts).where(BY_KEY, live_attempts.c.worker == sa.bindparam("b_worker"))
 _WITHDRAW: Final = sa.delete(live_attempts).where(BY_KEY, live_attempts.c.worker.is_(None))
 _REVOKE: Final = sa.delete(live_attempts).where(BY_KEY)
-_RETURN: Final = (
+_GIVE_BACK: Final = (
     sa.update(live_attempts)
     .where(BY_KEY, live_attempts.c.worker == sa.bindparam("b_worker"))
-    .values(worker=None, lease_until=None, stop_at=None, losses=live_attempts.c.losses + 1, queued_at=now())
+    .values(
+        worker=None,
+        owner=None,
+        stop_at=None,
+        started_at=sa.case((live_attempts.c.round == 0, None), else_=live_attempts.c.started_at),
+        has_begun=True,
+        queued_at=now(),
+        published_at=None,
+    )
+)
+_RETURN: Final = _GIVE_BACK.values(losses=live_attempts.c.losses + 1)
+_ASK_TO_END: Final = (
+    sa.update(live_attempts).where(BY_KEY).values(stop_at=sa.func.coalesce(live_attempts.c.stop_at, now()))
 )
 _STOP: Final = (
     sa.update(live_attempts)
@@ -100,20 +118,38 @@ _WAIT: Final = (
         first_position=sa.bindparam("b_first_position"),
         carry=sa.bindparam("b_carry"),
         worker=None,
-        lease_until=None,
+        owner=None,
         queued_at=now(),
+        published_at=None,
     )
     .returning(live_attempts.c.executor, live_attempts.c.attempt)
 )
+_ANSWER_TIMER: Final = sa.delete(timers).where(
+    timers.c.execution_id.in_(IDS),
+    timers.c.task_number == sa.bindparam("b_number"),
+    timers.c.kind == sa.bindparam("b_kind"),
+)
+_VOID_TIMERS: Final = sa.delete(timers).where(timers.c.execution_id.in_(IDS), timers.c.task_number.in_(NUMBERS))
+_VOID_SUSPENSIONS: Final = (
+    sa.update(suspensions)
+    .where(
+        suspensions.c.execution_id.in_(IDS),
+        suspensions.c.state == SuspensionState.PENDING.value,
+        suspensions.c.task_number.in_(NUMBERS),
+    )
+    .values(state=SuspensionState.CANCELLED.value, resolved_at=now())
+)
+_COUNT: Final = sa.bindparam("b_count", type_=sa.Integer)
 _ARRIVE: Final = (
     sa.update(live_attempts)
     .where(BY_KEY, live_attempts.c.phase == Phase.WAIT.value)
     .values(
-        arrived=live_attempts.c.arrived + 1,
+        arrived=live_attempts.c.arrived + _COUNT,
         phase=sa.case(
-            (live_attempts.c.arrived + 1 >= live_attempts.c.children, Phase.JOIN.value), else_=Phase.WAIT.value
+            (live_attempts.c.arrived + _COUNT >= live_attempts.c.children, Phase.JOIN.value), else_=Phase.WAIT.value
         ),
         queued_at=now(),
+        published_at=None,
     )
     .returning(live_attempts.c.phase, live_attempts.c.executor)
 )
@@ -141,69 +177,47 @@ def write(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
     _advance(connection, change)
     _release(connection, change)
     _take_back(connection, change)
-    _record(connection, change)
+    record(connection, [change])
     insert_attempts(connection, change.execution.id, change.ready)
     insert_executions(connection, change.children)
-    _change_timers(connection, change)
-    _change_suspensions(connection, change)
+    change_timers(connection, [change])
+    change_suspensions(connection, [change])
     fired = list(_wait(connection, change))
-    if change.signal is Signal.STOPPING and change.execution.signal is not Signal.STOPPING:
+    if change.begins_to_stop:
         connection.execute(_STOP, {"b_id": change.execution.id})
         mark_below(connection, change.execution.id, Signal.KILL, awaited=True)
     if change.outcome is not None or change.is_restart:
         connection.execute(sa.delete(parameters).where(parameters.c.execution_id == change.execution.id))
     if change.outcome is not None:
-        fired += _arrive(connection, change.execution.parent)
+        if (join := join_of(change)) is not None:
+            fired += arrive(connection, join)
         if change.execution.is_limited:
             leave(connection, change.execution.id)
     else:
-        _keep_parameters(connection, change)
+        keep_parameters(connection, [change])
     return fired
 
 
-def mark_below(
-    connection: sa.Connection, execution_id: str, signal: Signal, *, of: AttemptKey | None = None, awaited: bool = False
-) -> None:
-    """Signal what is live below an execution: of one attempt, or all; ``awaited``: only what is waited for.
-
-    Also what is stopping: it may be going to begin again. Rows are locked from the top to the bottom, as by everybody:
-    two that mark one tree in different orders would wait for each other. Looks again, because what an execution was
-    just starting is seen only when its row has been waited for; what is marked starts nothing any more.
-    """
-    wanted = executions.c.parent_round.is_not(None) if awaited else sa.true()
-    top = sa.select(executions.c.id, sa.literal(1).label("depth")).where(executions.c.parent_id == execution_id, wanted)
-    if of is not None:
-        top = top.where(executions.c.parent_task == of.number, executions.c.parent_attempt == of.attempt)
-    below = top.cte("below", recursive=True)
-    children = sa.select(executions.c.id, below.c.depth + 1).join(below, executions.c.parent_id == below.c.id)
-    below = below.union_all(children.where(wanted))
-    unmarked = (
-        sa.select(executions.c.id)
-        .join(below, executions.c.id == below.c.id)
-        .where(executions.c.state.not_in([state.value for state in FINAL_EXECUTION_STATES]))
-        .where(sa.or_(executions.c.signal.is_(None), executions.c.signal == Signal.STOPPING.value))
-    )
-    in_order = unmarked.order_by(below.c.depth, executions.c.id).with_for_update(of=executions, key_share=True)
-    locked = in_order.cte("locked")
-    marking = sa.update(executions).where(executions.c.id.in_(sa.select(locked.c.id))).values(signal=signal.value)
-    while connection.execute(unmarked.limit(1)).first() is not None:
-        connection.execute(marking)
-
-
-def _keep_parameters(connection: sa.Connection, change: Commit) -> None:
-    if not change.parameters:
+def keep_parameters(connection: sa.Connection, changes: Iterable[Commit]) -> None:
+    """The parameters that changed, of executions that go on."""
+    rows = [row for each in changes for row in parameter_rows(each.execution.id, each.parameters)]
+    if not rows:
         return
     insert = upsertable(connection, parameters)
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[parameters.c.execution_id, parameters.c.key], set_={"value": insert.excluded.value}
-        ),
-        parameter_rows(change.execution.id, change.parameters),
-    )
+    changed = {"value": insert.excluded.value}
+    connection.execute(insert.on_conflict_do_update(index_elements=list(parameters.primary_key), set_=changed), rows)
 
 
 def _advance(connection: sa.Connection, change: Commit) -> None:
     """The compare-and-set on the revision: whoever comes second reads and decides again."""
+    if connection.execute(ADVANCE if change.outcome is None else END, advanced(change)).rowcount != 1:
+        raise Refused(Refusal.STALE)
+    if change.begins:
+        connection.execute(BEGIN, {"b_id": change.execution.id})
+
+
+def advanced(change: Commit) -> dict[str, Any]:
+    """The variables of ``ADVANCE``, or of ``END`` if the execution is over."""
     revision = change.execution.revision
     values: dict[str, Any] = {
         "b_id": change.execution.id,
@@ -214,96 +228,112 @@ def _advance(connection: sa.Connection, change: Commit) -> None:
         "b_seen_signal": None if change.execution.signal is None else change.execution.signal.value,
         "b_signal": None if change.signal is None else change.signal.value,
     }
-    statement = _ADVANCE
     if change.outcome is not None:
-        statement = _END
         error = change.outcome.error
         values["b_response"] = dump_parameters(change.outcome.response)
         values["b_error"] = None if error is None else to_json_text(error.to_json())
-    if connection.execute(statement, values).rowcount != 1:
-        raise Refused(Refusal.STALE)
-    if change.begins:
-        connection.execute(_BEGIN, {"b_id": change.execution.id})
+    return values
 
 
 def _take_back(connection: sa.Connection, change: Commit) -> None:
-    """Attempts that end, or wait again, without their worker's word: they must be as the decision saw them."""
-    for key in change.revoked:  # executions before live attempts: a child that ends has its own row, and wants this one
+    """Attempts that end, are to end or wait again without their worker's word: as the decision saw them, or not."""
+    # Executions before live attempts: a child that ends has its own row, and wants this one.
+    for key in (*change.revoked, *change.asked_to_end):
         mark_below(connection, key.execution_id, Signal.KILL, of=key, awaited=True)
-    for statement, keys in ((_WITHDRAW, change.withdrawn), (_REVOKE, change.revoked), (_RETURN, change.returned)):
+    for statement, keys, held_by in (
+        (_WITHDRAW, change.withdrawn, {}),
+        (_REVOKE, change.revoked, {}),
+        (_RETURN, change.returned, {"b_worker": change.worker}),
+        (_ASK_TO_END, change.asked_to_end, {}),
+    ):
         for key in keys:
-            held_by = {"b_worker": change.worker} if statement is _RETURN else {}
             if connection.execute(statement, bind(key) | held_by).rowcount != 1:
                 raise Refused(Refusal.STALE)
 
 
 def _release(connection: sa.Connection, change: Commit) -> None:
-    """The fence: what is not this worker's any more cannot be ended by it."""
-    for key in change.released:
-        if connection.execute(_RELEASE, bind(key) | {"b_worker": change.worker}).rowcount != 1:
-            raise Refused(Refusal.FENCED)
+    """The fence: what is not this worker's any more can be neither ended nor given back by it."""
+    for statement, keys in ((_RELEASE, change.released), (_GIVE_BACK, change.given_back)):
+        for key in keys:
+            if connection.execute(statement, bind(key) | {"b_worker": change.worker}).rowcount != 1:
+                raise Refused(Refusal.FENCED)
 
 
-def _record(connection: sa.Connection, change: Commit) -> None:
-    first = change.execution.revision + 1
+def record(connection: sa.Connection, changes: Sequence[Commit]) -> None:
+    """The entries of history. One that several changes share is turned into text once."""
+    texts: dict[int, str] = {}
     rows = [
-        {"execution_id": change.execution.id, "revision": revision, "entry": to_json_text(entry.to_json())}
-        for revision, entry in enumerate(change.entries, first)
+        {
+            "execution_id": each.execution.id,
+            "revision": revision,
+            "entry": texts.get(id(entry)) or texts.setdefault(id(entry), to_json_text(entry.to_json())),
+        }
+        for each in changes
+        for revision, entry in enumerate(each.entries, each.execution.revision + 1)
     ]
     if rows:
         connection.execute(sa.insert(history), rows)
 
 
-def _change_timers(connection: sa.Connection, change: Commit) -> None:
-    execution_id = change.execution.id
-    for kind, number in change.fired_timers:
-        connection.execute(
-            sa.delete(timers).where(
-                timers.c.execution_id == execution_id, timers.c.task_number == number, timers.c.kind == kind.value
-            )
-        )
-    void = {*change.dropped, *({0} if change.outcome is not None and change.execution.deadline_at else ())}
-    if void:
-        connection.execute(
-            sa.delete(timers).where(timers.c.execution_id == execution_id, timers.c.task_number.in_(sorted(void)))
-        )
-    insert_timers(connection, execution_id, change.timers)
+def change_timers(connection: sa.Connection, changes: Sequence[Commit]) -> None:
+    """Timers that are answered or void go; then come the new ones."""
+    answered, void = defaultdict[Any, list[str]](list), defaultdict[Any, list[str]](list)
+    for each in changes:
+        for timer in each.fired_timers:
+            answered[timer].append(each.execution.id)
+        is_over = each.outcome is not None and each.execution.deadline_at is not None
+        if numbers := (*each.dropped, *((0,) if is_over else ())):
+            void[numbers].append(each.execution.id)
+    for (kind, number), ids in answered.items():
+        connection.execute(_ANSWER_TIMER, {"b_ids": ids, "b_number": number, "b_kind": kind.value})
+    for numbers, ids in void.items():
+        connection.execute(_VOID_TIMERS, {"b_ids": ids, "b_numbers": numbers})
+    for each in changes:
+        insert_timers(connection, each.execution.id, each.timers)
 
 
-def _change_suspensions(connection: sa.Connection, change: Commit) -> None:
-    execution_id = change.execution.id
-    for new in change.suspensions:
-        connection.execute(
-            sa.insert(suspensions).values(
-                execution_id=execution_id,
-                task_number=new.number,
-                attempt=new.attempt,
-                state=SuspensionState.PENDING.value,
-                terms=to_json_text(new.terms),
-                is_timer=new.is_timer,
-                expires_at=None if new.expire_after_s is None else later(new.expire_after_s),
-            )
-        )
-    pending = sa.update(suspensions).where(
-        suspensions.c.execution_id == execution_id, suspensions.c.state == SuspensionState.PENDING.value
+def change_suspensions(connection: sa.Connection, changes: Sequence[Commit]) -> None:
+    """New suspensions, those that are void, and those that are answered."""
+    void = defaultdict[Any, list[str]](list)
+    for each in changes:
+        for new in each.suspensions:
+            connection.execute(sa.insert(suspensions).values(_suspension_row(each.execution.id, new)))
+        if each.dropped:
+            void[each.dropped].append(each.execution.id)
+    for numbers, ids in void.items():
+        connection.execute(_VOID_SUSPENSIONS, {"b_ids": ids, "b_numbers": numbers})
+    for each in changes:
+        for answer in each.resolutions:
+            _resolve(connection, each.execution.id, answer)
+
+
+def _suspension_row(execution_id: str, new: NewSuspension) -> dict[str, Any]:
+    return {
+        "execution_id": execution_id,
+        "task_number": new.number,
+        "attempt": new.attempt,
+        "state": SuspensionState.PENDING.value,
+        "terms": to_json_text(new.terms),
+        "is_timer": new.is_timer,
+        "expires_at": None if new.expire_after_s is None else later(new.expire_after_s),
+    }
+
+
+def _resolve(connection: sa.Connection, execution_id: str, answer: Resolution) -> None:
+    waiting = sa.update(suspensions).where(
+        suspensions.c.execution_id == execution_id,
+        suspensions.c.state == SuspensionState.PENDING.value,
+        suspensions.c.task_number == answer.number,
+        suspensions.c.attempt == answer.attempt,
     )
-    if change.dropped:
-        connection.execute(
-            pending.where(suspensions.c.task_number.in_(change.dropped)).values(
-                state=SuspensionState.CANCELLED.value, resolved_at=now()
-            )
-        )
-    for each in change.resolutions:
-        answered = connection.execute(
-            pending.where(suspensions.c.task_number == each.number, suspensions.c.attempt == each.attempt).values(
-                state=each.state.value,
-                resolved_at=now(),
-                resolver=each.resolver,
-                result=None if each.result is None else to_json_text(to_value(each.result)),
-            )
-        )
-        if answered.rowcount != 1:
-            raise Refused(Refusal.STALE)
+    answered = waiting.values(
+        state=answer.state.value,
+        resolved_at=now(),
+        resolver=answer.resolver,
+        result=None if answer.result is None else to_json_text(to_value(answer.result)),
+    )
+    if connection.execute(answered).rowcount != 1:
+        raise Refused(Refusal.STALE)
 
 
 def _wait(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
@@ -332,11 +362,17 @@ def _wait(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
             yield Fired(key=key, executor=row.executor)
 
 
-def _arrive(connection: sa.Connection, parent: ParentLink | None) -> Iterable[Fired]:
-    """Count this execution in its parent's join. It cannot count twice: an execution becomes final once."""
+def join_of(change: Commit) -> AttemptKey | None:
+    """The join that counts this execution when it is over, if anything waits for it."""
+    parent = change.execution.parent
     if parent is None or parent.round is None:
-        return
-    key = AttemptKey(execution_id=parent.execution_id, number=parent.number, attempt=parent.attempt, round=parent.round)
-    row = connection.execute(_ARRIVE, bind(key)).one_or_none()
+        return None
+    number, attempt = parent.number, parent.attempt
+    return AttemptKey(execution_id=parent.execution_id, number=number, attempt=attempt, round=parent.round)
+
+
+def arrive(connection: sa.Connection, key: AttemptKey, *, count: int = 1) -> Iterable[Fired]:
+    """Count executions in their parent's join. None can count twice: an execution becomes final once."""
+    row = connection.execute(_ARRIVE, bind(key) | {"b_count": count}).one_or_none()
     if row is not None and row.phase == Phase.JOIN:
         yield Fired(key=key, executor=row.executor)

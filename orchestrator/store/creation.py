@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -26,6 +26,7 @@ from orchestrator.store.rows import (
     NewExecution,
     Phase,
     dump_parameters,
+    owner_of,
 )
 from orchestrator.store.tables import (
     executions,
@@ -36,8 +37,6 @@ from orchestrator.store.tables import (
     parameters,
     timers,
 )
-
-LEASE_S: Final = 60.0  # a worker that has not renewed its claim for this long counts as dead
 
 
 def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> None:
@@ -145,7 +144,7 @@ def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequenc
     if unclaimed:
         connection.execute(sa.insert(live_attempts), unclaimed)
     if claimed:
-        connection.execute(sa.insert(live_attempts).values(started_at=now(), lease_until=later(LEASE_S)), claimed)
+        connection.execute(sa.insert(live_attempts).values(started_at=now()), claimed)
 
 
 def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
@@ -158,6 +157,7 @@ def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
         "task_type": attempt.task_type,
         "executor": attempt.executor,
         "worker": attempt.worker,
+        "owner": attempt.worker and owner_of(attempt.worker),
     }
 
 

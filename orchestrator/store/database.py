@@ -28,7 +28,25 @@ from orchestrator.store.forks import FORK_GATE
 _BUSY_TIMEOUT_MS: Final = 30_000
 _CONNECT_TIMEOUT_S: Final = 5
 _PAUSE_S: Final = 1.0  # a connection that was not used for so long may be broken: the server had time to restart
+_PASSING_SQLITE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+# PostgreSQL's classes: connection, rollback (deadlock, serialization), resources (disk full), shutdown, system error.
+_PASSING_POSTGRESQL: Final = frozenset({"08", "40", "53", "57", "58"})
+_CONFLICTS: Final = frozenset({"40P01", "40001"})  # PostgreSQL: deadlock detected, serialization failure
 _READ_ONLY: Final = "orchestrator_read_only"
+
+
+class Conflict(Unreachable):
+    """The server has ended a transaction so that another one can go on: the same one may be tried again at once."""
 
 
 class Database:
@@ -37,6 +55,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url)
         self.engine = _engine(self.url)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def is_sqlite(self) -> bool:
@@ -58,6 +77,12 @@ class Database:
             yield connection
 
     @contextmanager
+    def autocommit(self) -> Iterator[sa.Connection]:
+        """A connection on which each statement is a transaction of its own."""
+        with self._connect(self._autocommit) as connection:
+            yield connection
+
+    @contextmanager
     def read(self, *, at_one_moment: bool = False) -> Iterator[sa.Connection]:
         """A transaction that only reads, and blocks nobody.
 
@@ -72,15 +97,17 @@ class Database:
                 yield connection
 
     @contextmanager
-    def _connect(self) -> Iterator[sa.Connection]:
+    def _connect(self, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
         with FORK_GATE.transaction() if self.is_sqlite else nullcontext():
             try:
-                connection = self.engine.connect()
-            except sa.exc.OperationalError as error:
-                reason = str(error.orig).strip().splitlines()[0]
-                raise Unreachable("the database", self.url.render_as_string(), reason) from error
-            with connection:
-                yield connection
+                with (engine or self.engine).connect() as connection:
+                    yield connection
+            except sa.exc.DBAPIError as error:
+                if not _is_passing(error):
+                    raise
+                kind = Conflict if getattr(error.orig, "sqlstate", None) in _CONFLICTS else Unreachable
+                reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+                raise kind("the database", self.url.render_as_string(), reason) from error
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them: they are still the parent's."""
@@ -142,6 +169,19 @@ def _engine(url: sa.URL) -> sa.Engine:
     sa.event.listen(engine, "checkin", _note_use)
     sa.event.listen(engine, "checkout", functools.partial(_look_after_pause, engine.dialect))
     return engine
+
+
+def _is_passing(error: sa.exc.DBAPIError) -> bool:
+    """Whether the same may succeed later: the server or the disk was away or full, or others were in the way.
+
+    Whether the transaction was written is not known then, if it was its commit that failed.
+    """
+    if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
+        return True
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _PASSING_SQLITE
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, sa.exc.OperationalError) and (state is None or state[:2] in _PASSING_POSTGRESQL)
 
 
 def _note_use(connection: object, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature

@@ -13,24 +13,28 @@ The caller publishes what a commit made ready after it returned. What was commit
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from orchestrator.errors import ExecutionExists, ExecutionNotFound
-from orchestrator.model.history import ErrorInfo
+from orchestrator.failpoints import failpoint
+from orchestrator.model.history import Entry, ErrorInfo
+from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_value
-from orchestrator.store.commits import BY_KEY, Refused, bind, write
-from orchestrator.store.creation import LEASE_S, insert_executions, insert_timers
-from orchestrator.store.database import Database
+from orchestrator.store import fused
+from orchestrator.store.bulk import write_many
+from orchestrator.store.commits import BY_KEY, IDS, Refused, bind, write
+from orchestrator.store.creation import insert_executions, insert_timers
+from orchestrator.store.database import Conflict, Database
 from orchestrator.store.rows import (
     AttemptKey,
     Claimed,
@@ -38,25 +42,30 @@ from orchestrator.store.rows import (
     Due,
     DueTimer,
     Fired,
+    Found,
     LiveAttempt,
     NewExecution,
     Phase,
     Refusal,
     Signal,
     StoredExecution,
+    Wish,
+    WorkerState,
+    Written,
     load_parameters,
+    owner_of,
     to_live,
     to_stored,
 )
-from orchestrator.store.tables import executions, later, live_attempts, now, parameters, timers
+from orchestrator.store.tables import executions, history, later, live_attempts, now, parameters, timers, workers
 
 _CLAIM: Final = (
     sa.update(live_attempts)
-    .where(BY_KEY, live_attempts.c.phase != Phase.WAIT.value, live_attempts.c.worker.is_(None))
+    .where(BY_KEY, live_attempts.c.phase != Phase.WAIT.value)
     .values(
         worker=sa.bindparam("b_worker"),
+        owner=sa.bindparam("b_owner"),
         started_at=sa.func.coalesce(live_attempts.c.started_at, now()),
-        lease_until=later(LEASE_S),
     )
     .returning(
         live_attempts.c.started_at,
@@ -65,6 +74,10 @@ _CLAIM: Final = (
         live_attempts.c.executor,
         now().label("now"),
     )
+)
+_CLAIM_FREE: Final = _CLAIM.where(live_attempts.c.worker.is_(None))
+_CLAIM_AGAIN: Final = _CLAIM.where(
+    sa.or_(live_attempts.c.worker.is_(None), live_attempts.c.worker == sa.bindparam("b_worker"))
 )
 _IS_FREE: Final = sa.or_(timers.c.taken_until.is_(None), timers.c.taken_until <= now())
 _NEXT_TIMER: Final = sa.select(timers.c.due_at, now().label("clock")).where(_IS_FREE).order_by(timers.c.due_at).limit(1)
@@ -85,6 +98,9 @@ _START: Final = (
 _PARAMETERS: Final = sa.select(parameters.c.key, parameters.c.value).where(
     parameters.c.execution_id == sa.bindparam("b_id")
 )
+_FIND: Final = sa.select(executions, now().label("clock")).where(executions.c.id.in_(IDS))
+_FIND_LIVE: Final = sa.select(live_attempts).where(live_attempts.c.execution_id.in_(IDS))
+_FIND_PARAMETERS: Final = sa.select(parameters).where(parameters.c.execution_id.in_(IDS))
 
 
 class _NotNow(Exception):
@@ -132,17 +148,27 @@ class ExecutionStore:
         with self.database.read() as connection:
             return connection.execute(statement).scalar_one_or_none()
 
-    def claim(self, key: AttemptKey, *, worker: str) -> Claimed | None:
+    def claim(self, key: AttemptKey, *, worker: str, is_again: bool = False) -> Claimed | None:
         """Take a live attempt that nobody has.
+
+        Args:
+            key: which one.
+            worker: the process that takes it; its name ends in its owner's id.
+            is_again: the answer to the same claim was lost, so it may have been written.
 
         Returns:
             What to work on, or None: it was claimed before, is over, or is of another attempt or round. Drop the
             message then.
         """
+        if not self.database.is_sqlite:
+            return fused.claim(self.database, key, worker=worker, is_again=is_again)
         # Not durable: a claim that a crash of the database undoes leaves the attempt to be claimed again, and fences
         # off the worker that had it. Whatever the attempt leads to is committed after it, and so not kept without it.
         with suppress(_NotNow), self.database.begin(is_durable=False) as connection:
-            taken = connection.execute(_CLAIM, bind(key) | {"b_worker": worker}).one_or_none()
+            statement = _CLAIM_AGAIN if is_again else _CLAIM_FREE
+            taken = connection.execute(
+                statement, bind(key) | {"b_worker": worker, "b_owner": owner_of(worker)}
+            ).one_or_none()
             if taken is None:
                 return None
             stored = to_stored(connection.execute(_SELECT, {"b_id": key.execution_id}).one())
@@ -164,19 +190,31 @@ class ExecutionStore:
             )
         return None
 
-    def is_wanted(self, key: AttemptKey, *, worker: str) -> bool:
-        """Whether this worker is still to run this attempt: it holds it, and nobody asks for its end."""
-        statement = sa.select(live_attempts.c.stop_at).where(BY_KEY, live_attempts.c.worker == worker)
+    def wish(self, key: AttemptKey, *, worker: str) -> Wish:
+        """What is wanted of a process that runs an attempt: also its end, if it is not this process's any more."""
+        statement = (
+            sa.select(live_attempts.c.stop_at, workers.c.state)
+            .outerjoin(workers, workers.c.id == live_attempts.c.owner)
+            .where(BY_KEY, live_attempts.c.worker == worker)
+        )
         with self.database.read() as connection:
             found = connection.execute(statement, bind(key)).one_or_none()
-        return found is not None and found.stop_at is None
+        if found is None or found.stop_at is not None:
+            return Wish.STOP
+        return Wish.GIVE_BACK if found.state == WorkerState.LEAVING else Wish.GO_ON
 
-    def is_stopping(self, execution_id: str) -> bool:
-        """Whether the execution is being stopped, or is to be, or is over."""
-        statement = sa.select(executions.c.signal, executions.c.state).where(executions.c.id == execution_id)
+    def is_stopping(self, key: AttemptKey) -> bool:
+        """Whether the execution is being stopped, or is to be, or is over; or this attempt is to end.
+
+        For an attempt that ran ahead of what is written: its row may not be there yet.
+        """
+        stop_at = sa.select(live_attempts.c.stop_at).where(BY_KEY).scalar_subquery().label("stop_at")
+        statement = sa.select(executions.c.signal, executions.c.state, stop_at).where(
+            executions.c.id == sa.bindparam("b_id")
+        )
         with self.database.read() as connection:
-            row = connection.execute(statement).one()
-        return row.signal is not None or ExecutionState(row.state).is_final
+            row = connection.execute(statement, bind(key)).one()
+        return row.signal is not None or row.stop_at is not None or ExecutionState(row.state).is_final
 
     def set_timer(self, execution_id: str, due: Due) -> None:
         """Set one timer, outside of a commit."""
@@ -196,20 +234,32 @@ class ExecutionStore:
             stored = to_stored(row)
             return stored, _parameters_of(connection, stored)
 
-    def stand(self, execution_id: str) -> tuple[StoredExecution, dict[str, Value], dict[int, LiveAttempt], datetime]:
-        """An execution, its current parameters, its live attempts by task, and the database's clock: at one moment.
+    def find(self, execution_ids: Sequence[str]) -> list[Found]:
+        """Executions with what decisions are made on, all at one moment, in a few statements however many they are.
 
-        Raises:
-            ExecutionNotFound: there is none.
+        Args:
+            execution_ids: of at most ``MOST_AT_ONCE`` executions; one that never was is left out.
         """
-        attempts = sa.select(live_attempts).where(live_attempts.c.execution_id == execution_id)
+        ids = {"b_ids": list(execution_ids)}
+        live: dict[str, dict[int, LiveAttempt]] = defaultdict(dict)
+        changed: dict[str, dict[str, Value]] = defaultdict(dict)
         with self.database.read(at_one_moment=True) as connection:
-            row = connection.execute(_SELECT.add_columns(now().label("clock")), {"b_id": execution_id}).one_or_none()
-            if row is None:
-                raise ExecutionNotFound(execution_id)
-            stored = to_stored(row)
-            live = {each.task_number: to_live(each) for each in connection.execute(attempts)}
-            return stored, _parameters_of(connection, stored), live, row.clock
+            rows = connection.execute(_FIND, ids).all()
+            for row in connection.execute(_FIND_LIVE, ids):
+                live[row.execution_id][row.task_number] = to_live(row)
+            for execution_id, key, value in connection.execute(_FIND_PARAMETERS, ids):
+                changed[execution_id][key] = parse_value(json.loads(value), key)
+        found = {row.id: to_stored(row) for row in rows}
+        return [
+            Found(
+                stored=found[each],
+                parameters=dict(found[each].request) | changed[each],
+                live=live[each],
+                now=rows[0].clock,
+            )
+            for each in execution_ids
+            if each in found
+        ]
 
     def outcomes(self, key: AttemptKey, *, every_round: bool = False) -> list[ChildOutcome]:
         """How the sub-executions of an attempt ended, in order: of one round, or of all of them."""
@@ -283,11 +333,47 @@ class ExecutionStore:
         Returns:
             The joins that it made due, to be published now; or why nothing was written.
         """
+        failpoint("commit.before")
+        written = self._write_at_once(change) if self._is_fusible(change) else self._write(change)
+        if not isinstance(written, Refusal):
+            failpoint("commit.after")
+        return written
+
+    def _is_fusible(self, change: Commit) -> bool:
+        return not self.database.is_sqlite and fused.is_common(change)
+
+    def _write_at_once(self, change: Commit) -> tuple[Fired, ...] | Refusal:
+        failpoint("commit.inside")  # a statement has no inside: nothing of it is there before all of it is
+        return fused.commit(self.database, change)
+
+    def _write(self, change: Commit) -> tuple[Fired, ...] | Refusal:
         try:
             with self.database.begin() as connection:
-                return tuple(write(connection, change))
+                fired = tuple(write(connection, change))
+                failpoint("commit.inside")
         except Refused as refused:
             return refused.refusal
+        return fired
+
+    def note(self, execution_id: str, entry: Entry) -> None:
+        """Add an entry to an execution's history, and nothing else. Whoever is deciding on it reads it again."""
+        counted = sa.update(executions).where(executions.c.id == execution_id)
+        with self.database.begin() as connection:
+            revision = connection.execute(
+                counted.values(revision=executions.c.revision + 1).returning(executions.c.revision)
+            ).scalar_one()
+            row = {"execution_id": execution_id, "revision": revision, "entry": to_json_text(entry.to_json())}
+            connection.execute(sa.insert(history), row)
+
+    def commit_many(self, changes: Sequence[Commit]) -> Written:
+        """Write changes of different executions in one transaction: each as a whole, or not at all.
+
+        Args:
+            changes: at most ``MOST_AT_ONCE``, and each of them plain.
+        """
+        while True:
+            with suppress(Conflict), self.database.begin() as connection:
+                return write_many(connection, changes)
 
 
 def _outcome(row: Any) -> ChildOutcome:

@@ -12,19 +12,24 @@ from typing import Final, Self, TypeAlias
 import sqlalchemy as sa
 
 from orchestrator.errors import ExecutionNotFound
+from orchestrator.model.filters import EVERYTHING, Node
 from orchestrator.model.history import Entry
+from orchestrator.model.listing import NEWEST_FIRST, Boundary, Order
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
-from orchestrator.store.rows import LiveAttempt, ParentLink, StoredExecution, to_live, to_stored
+from orchestrator.store.filters import column_of, to_bound, to_clause
+from orchestrator.store.rows import LiveAttempt, Match, ParentLink, StoredExecution, to_live, to_stored
 from orchestrator.store.tables import executions, history, live_attempts
 
 _CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row
+_LIVE: Final = [state.value for state in ExecutionState if not state.is_final]
 _LINK: Final = tuple(
     executions.c[name] for name in ("id", "parent_id", "parent_task", "parent_attempt", "parent_round", "position")
 )
 
 
 Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because a method below is called list
+Matches: TypeAlias = list[Match]  # likewise
 
 
 class ExecutionQueries:
@@ -109,23 +114,39 @@ class ExecutionQueries:
             ]
 
     def list(
-        self,
-        *,
-        integration: str | None = None,
-        state: ExecutionState | None = None,
-        with_children: bool = False,
-        limit: int = 50,
+        self, tree: Node = EVERYTHING, *, order: Order = NEWEST_FIRST, after: Boundary | None = None, limit: int = 50
     ) -> list[StoredExecution]:
-        """The newest executions first; only roots unless ``with_children``."""
-        statement = sa.select(executions).order_by(executions.c.created_at.desc(), executions.c.id.desc()).limit(limit)
-        if integration is not None:
-            statement = statement.where(executions.c.integration == integration)
-        if state is not None:
-            statement = statement.where(executions.c.state == state.value)
-        if not with_children:
-            statement = statement.where(executions.c.parent_id.is_(None))
+        """The first executions in this order that fit a filter, after a place in it."""
+        by, execution_id = column_of(order.field), executions.c.id
+        statement = sa.select(executions).where(to_clause(tree)).limit(limit)
+        if order.is_descending:
+            statement = statement.order_by(by.desc(), execution_id.desc())
+        else:
+            statement = statement.order_by(by, execution_id)
+        if after is not None:
+            place, seen = sa.tuple_(by, execution_id), sa.tuple_(to_bound(after[0]), to_bound(after[1]))
+            statement = statement.where(place < seen if order.is_descending else place > seen)
         with self._read() as connection:
             return [to_stored(row) for row in connection.execute(statement)]
+
+    def live_matches(self, tree: Node) -> Matches:
+        """The live executions that fit a filter, the oldest first."""
+        is_live = executions.c.state.in_(_LIVE)  # which an index answers, as NOT IN would not be
+        columns = executions.c.id, executions.c.parent_id, executions.c.integration, executions.c.state
+        statement = sa.select(*columns, executions.c.created_at).where(is_live, to_clause(tree))
+        with self._read() as connection:
+            rows = connection.execute(statement.order_by(executions.c.created_at, executions.c.id)).all()
+            above = _above({row.id: row.parent_id for row in rows}, connection)
+        return [
+            Match(
+                id=row.id,
+                integration=row.integration,
+                state=ExecutionState(row.state),
+                created_at=row.created_at,
+                above=frozenset(above[row.id]),
+            )
+            for row in rows
+        ]
 
     def entries(self, revisions: Mapping[str, int]) -> Entries:
         """The history of executions after the revision that is known of each, in order."""
@@ -159,6 +180,19 @@ class ExecutionQueries:
                 for row in rows:
                     found[row.execution_id][row.task_number] = to_live(row)
         return found
+
+
+def _above(parents: Mapping[str, str | None], connection: sa.Connection) -> dict[str, set[str]]:
+    """Which of some executions are above each of them, however far; each comes with its parent."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for ids in _chunks([execution_id for execution_id, parent in parents.items() if parent is not None]):
+        start = sa.select(executions.c.id.label("start"), executions.c.parent_id).where(executions.c.id.in_(ids))
+        up = start.cte("up", recursive=True)
+        up = up.union_all(sa.select(up.c.start, executions.c.parent_id).join(up, executions.c.id == up.c.parent_id))
+        for row in connection.execute(sa.select(up).where(up.c.parent_id.is_not(None))):
+            if row.parent_id in parents:
+                found[row.start].add(row.parent_id)
+    return found
 
 
 def _in_order(top: StoredExecution, below: Iterable[StoredExecution]) -> list[StoredExecution]:

@@ -55,13 +55,30 @@ class Hold(StrEnum):
     LIMITED = "LIMITED"
 
 
+class WorkerState(StrEnum):
+    """What a worker is about."""
+
+    READY = "READY"
+    DRAINING = "DRAINING"  # it takes nothing new, and ends what it has
+    LEAVING = "LEAVING"  # ... and gives back what it has not ended
+    LOST = "LOST"  # it died, or is cut off; what it held was taken from it
+
+
+class Wish(StrEnum):
+    """What is wanted of a process that runs an attempt."""
+
+    GO_ON = "go on"
+    STOP = "stop"
+    GIVE_BACK = "give back"
+
+
 class SuspensionState(StrEnum):
     """What has become of a suspension."""
 
     PENDING = "PENDING"
     LIFTED = "LIFTED"
     REJECTED = "REJECTED"
-    CANCELLED = "CANCELLED"  # with its execution
+    CANCELLED = "CANCELLED"  # with its task, or its execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,11 +193,25 @@ class StoredExecution:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """What is known of an execution that a filter has found, before something is done to all of them.
+
+    ``above`` has the ids of the others that were found, and that it is below of.
+    """
+
+    id: str
+    integration: str
+    state: ExecutionState
+    created_at: datetime
+    above: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LiveAttempt:
     """A task that is ready, running or waiting for sub-executions.
 
     ``worker`` is None if nobody has claimed this phase, ``started_at`` if nobody has claimed the attempt. ``stop_at``:
-    since when its worker is asked to end it.
+    since when whoever runs it is asked to end it. ``has_begun``: in a worker that died or gave it back.
     """
 
     key: AttemptKey
@@ -192,6 +223,22 @@ class LiveAttempt:
     started_at: datetime | None
     stop_at: datetime | None
     losses: int
+    has_begun: bool
+
+    @property
+    def was_running(self) -> bool:
+        """Whether code of the attempt has run, here or in a worker that has it no more."""
+        return self.started_at is not None or self.has_begun
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """An execution, its current parameters, its live attempts by task, and the database's clock: at one moment."""
+
+    stored: StoredExecution
+    parameters: dict[str, Value]
+    live: dict[int, LiveAttempt]
+    now: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,7 +323,9 @@ class Commit:
         released: live attempts that the committing worker holds and that are over with this.
         withdrawn: live attempts that nobody has claimed, and that are over with this.
         revoked: live attempts that are over with this, whoever holds them: what their worker brings later is refused.
-        returned: live attempts that ``worker`` held and can be claimed again: it died, or gave them back.
+        returned: live attempts that ``worker`` held, which died, and that can be claimed again.
+        given_back: live attempts that the committing worker holds, and that can be claimed again: it is to stop.
+        asked_to_end: live attempts that stay, and are to end: who runs them is told, and what they wait for is killed.
         timers, fired_timers: to set; and that this answers.
         dropped: tasks whose timers and suspensions are void.
         is_restart: the parameters are again those of the request.
@@ -296,6 +345,8 @@ class Commit:
     withdrawn: tuple[AttemptKey, ...] = ()
     revoked: tuple[AttemptKey, ...] = ()
     returned: tuple[AttemptKey, ...] = ()
+    given_back: tuple[AttemptKey, ...] = ()
+    asked_to_end: tuple[AttemptKey, ...] = ()
     waits: tuple[Wait, ...] = ()
     ready: tuple[NewAttempt, ...] = ()
     children: tuple[NewExecution, ...] = ()
@@ -306,6 +357,22 @@ class Commit:
     resolutions: tuple[Resolution, ...] = ()
     outcome: Outcome | None = None
 
+    @property
+    def begins_to_stop(self) -> bool:
+        """Whether what runs of the execution, and below it, is asked to end with this."""
+        return self.signal is Signal.STOPPING and self.execution.signal is not Signal.STOPPING
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it may be written together with others (``store.bulk``).
+
+        It starts and ends nothing below its execution, and nothing can refuse it but the revision, the signal and the
+        attempts that end with it.
+        """
+        kept = self.returned or self.given_back or self.asked_to_end
+        others = self.children or self.waits or self.revoked or kept or self.resolutions
+        return not (others or self.begins_to_stop)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fired:
@@ -315,11 +382,33 @@ class Fired:
     executor: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What became of changes that were written together: the joins that they made due, and those not written.
+
+    ``refused`` is by execution.
+    """
+
+    fired: tuple[Fired, ...] = ()
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+
+
 class Refusal(StrEnum):
     """Why a commit changed nothing."""
 
     STALE = "stale"  # someone else moved the execution on: read again and decide again
     FENCED = "fenced"  # the attempt is not this worker's any more: drop the result
+
+
+def owner_of(worker: str) -> str:
+    """The worker that a process belongs to: its name ends in that id (``runtime.identity``)."""
+    return worker.rpartition("/")[2]
+
+
+def proof_of_end(worker: str, how: str) -> dict[str, Json]:
+    """What is noted of an attempt whose code was ended from outside: the process that ran it, and how that was."""
+    pid = worker.split("/")[-2:-1]
+    return {"ended": {"pid": int(pid[0]) if pid and pid[0].isdecimal() else None, "how": how}}
 
 
 def dump_parameters(parameters: Mapping[str, Value]) -> str:
@@ -344,6 +433,7 @@ def to_live(row: sa.Row[Any]) -> LiveAttempt:
         started_at=row.started_at,
         stop_at=row.stop_at,
         losses=row.losses,
+        has_begun=row.has_begun,
     )
 
 

@@ -1,24 +1,24 @@
 """Signals: instructions to live executions, with who gave them. Marking is one transaction over the whole subtree.
 
 A marked execution cannot be claimed, nor can a commit that has not seen the mark be written (``store.commits``). The
-mark goes when the execution is final. What a mark asks for is done by ``service.apply``.
+mark goes when the execution is final. What a mark asks for is done by ``service.pursue``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import sqlalchemy as sa
 
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.states import ExecutionState
-from orchestrator.store.commits import BY_KEY, bind, mark_below
+from orchestrator.store.bulk import MOST_AT_ONCE
+from orchestrator.store.commits import BY_KEY, bind
 from orchestrator.store.database import Database
-from orchestrator.store.rows import AttemptKey, Phase, Signal, StoredExecution
+from orchestrator.store.marks import mark_below, marked_below, tree
+from orchestrator.store.rows import AttemptKey, LiveAttempt, Phase, Signal, StoredExecution, to_live
 from orchestrator.store.tables import executions, live_attempts, now, signals
-
-_AT_ONCE: Final = 100  # executions a look
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +82,18 @@ class SignalStore:
         with self.database.begin() as connection:
             connection.execute(claimed.values(stop_at=now()), bind(key))
 
+    def asked_to_stop(self, execution_id: str) -> list[LiveAttempt]:
+        """What workers run at and below an execution although they are asked to end it."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.select(live_attempts).where(
+                    live_attempts.c.execution_id.in_(tree(execution_id)),
+                    live_attempts.c.worker.is_not(None),
+                    live_attempts.c.stop_at.is_not(None),
+                )
+            )
+            return [to_live(row) for row in rows]
+
     def last(self, execution_id: str) -> Audit | None:
         """Who gave the latest signal to this execution itself."""
         latest = sa.select(signals).where(signals.c.execution_id == execution_id).order_by(signals.c.id.desc()).limit(1)
@@ -89,7 +101,7 @@ class SignalStore:
             row = connection.execute(latest).one_or_none()
         return None if row is None else Audit(actor=row.actor, impersonator=row.impersonator, message=row.message)
 
-    def marked(self, *, limit: int = _AT_ONCE) -> list[str]:
+    def marked(self, *, limit: int = MOST_AT_ONCE) -> list[str]:
         """Executions that a signal has not come to the end of, and that need more than the end of what workers run.
 
         In no order: those of which nothing can be done do not stand before the others at each look.
@@ -109,12 +121,12 @@ class SignalStore:
         with self.database.read() as connection:
             return list(connection.execute(statement).scalars())
 
-    def marked_below(self, execution_id: str) -> list[str]:
-        """The marked executions at and below this one, the deepest first."""
-        top = sa.select(executions.c.id, executions.c.signal, sa.literal(0).label("depth"))
-        below = top.where(executions.c.id == execution_id).cte("below", recursive=True)
-        children = sa.select(executions.c.id, executions.c.signal, below.c.depth + 1)
-        below = below.union_all(children.join(below, executions.c.parent_id == below.c.id))
-        statement = sa.select(below.c.id).where(below.c.signal.is_not(None)).order_by(below.c.depth.desc())
+    def marked_below(self, execution_ids: Sequence[str]) -> Iterator[list[list[str]]]:
+        """The marked executions at and below these, level by level, the deepest first; a level in pages.
+
+        A page has ``MOST_AT_ONCE`` at most. All were marked at one moment; the ids alone are kept meanwhile.
+        """
         with self.database.read() as connection:
-            return list(connection.execute(statement).scalars())
+            levels = marked_below(connection, execution_ids)
+        for level in levels:
+            yield [level[first : first + MOST_AT_ONCE] for first in range(0, len(level), MOST_AT_ONCE)]

@@ -12,7 +12,8 @@
 * ``schedules``: when the cron triggers of published versions fire next.
 * ``limits``, ``limit_holders``, ``limit_waiters``, ``limit_starts``: how many executions may run at once and start in a
   time, which run, which wait, and which have started lately.
-* ``workers``: the workers that are alive, by their heartbeat.
+* ``workers``: who works, by heartbeat; an attempt is held for as long as its owner's heartbeat lasts.
+* ``duties``: what one worker at a time does for all, and whose turn it is.
 * ``celery_*``: results, groups and chords of tasks that are not ours but use our result backend.
 
 JSON is kept as ASCII text, not as ``jsonb``: a NUL, a lone surrogate, an int64 and ``-0.0`` come back as they went in.
@@ -21,13 +22,14 @@ Migrations under ``migrations/`` create these tables; a test holds the two again
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.functions import FunctionElement, GenericFunction
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
@@ -83,6 +85,39 @@ def _later_sqlite(element: later, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(later, "postgresql")
 def _later_postgresql(element: later, compiler: SQLCompiler, **options: Any) -> str:
     return f"(clock_timestamp() + CAST({compiler.process(element.clauses, **options)} AS float8) * interval '1 second')"
+
+
+class Texts(sa.types.TypeDecorator[list[str]]):
+    """A list of texts as one value of a statement: the statement is the same however many there are."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: list[str] | None, dialect: sa.Dialect) -> str:  # noqa: ARG002
+        """As JSON."""
+        return json.dumps(value)
+
+
+class json_texts(GenericFunction[str]):  # noqa: N801 - likewise
+    """The rows of a JSON array of texts, in a column ``value``."""
+
+    name = "json_texts"
+    inherit_cache = True
+
+
+@compiles(json_texts, "sqlite")
+def _json_texts_sqlite(element: json_texts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(json_texts, "postgresql")
+def _json_texts_postgresql(element: json_texts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+def texts_of(name: str) -> sa.Select[tuple[str]]:
+    """What ``column.in_`` takes for a list of texts that is given at the execution, under this name."""
+    return sa.select(json_texts(sa.bindparam(name, type_=Texts)).table_valued("value").c.value)
 
 
 metadata = sa.MetaData(
@@ -180,17 +215,18 @@ live_attempts = sa.Table(
     sa.Column("phase", sa.String(8), nullable=False),  # run, wait (for sub-executions), join
     sa.Column("task_type", sa.String(256), nullable=False),
     sa.Column("executor", sa.String(128), nullable=False),
-    sa.Column("worker", sa.String(256)),  # who has claimed this phase, or NULL
+    sa.Column("worker", sa.String(256)),  # the process that has claimed this phase, or NULL
     sa.Column("queued_at", Instant, nullable=False, server_default=now()),
-    sa.Column("started_at", Instant),  # of the attempt: the first claim
-    sa.Column("lease_until", Instant),
+    sa.Column("started_at", Instant),  # of the attempt: its first claim, or the first since it was given back
     sa.Column("children", sa.Integer, nullable=False, server_default="0"),  # of this round
     sa.Column("arrived", sa.Integer, nullable=False, server_default="0"),  # how many of them are final
     sa.Column("first_position", sa.Integer, nullable=False, server_default="0"),  # of this round's children
     sa.Column("carry", sa.Text),  # what the task remembers between rounds
     sa.Column("stop_at", Instant),  # since when its worker is asked to end it
     sa.Column("losses", sa.Integer, nullable=False, server_default="0"),  # how many workers died with it
-    sa.Index("live_attempts_lease_until_ix", "lease_until"),
+    sa.Column("owner", sa.String(256)),  # the worker whose process has claimed it: ``workers.id``
+    sa.Column("published_at", Instant),  # when recovery last published it again
+    sa.Column("has_begun", sa.Boolean, nullable=False, server_default=sa.false()),  # in a worker that has it no more
 )
 
 parameters = sa.Table(
@@ -317,10 +353,25 @@ limit_starts = sa.Table(
 workers = sa.Table(
     "workers",
     metadata,
-    sa.Column("id", sa.String(256), primary_key=True),  # Celery's node name, a slash, the number of the process
+    sa.Column("id", sa.String(256), primary_key=True),  # of this start of it: another one has another id
+    sa.Column("name", sa.String(256), nullable=False),  # Celery's node name
+    sa.Column("machine", sa.String(128), nullable=False),  # whose process table has ...
+    sa.Column("pid", sa.Integer, nullable=False),  # ... its main process ...
+    sa.Column("began", sa.BigInteger, nullable=False),  # ... which began then: clock ticks since the machine did
     sa.Column("queues", sa.Text, nullable=False),  # JSON: the queues it consumes
+    sa.Column("state", sa.String(16), nullable=False),  # store.workers.WorkerState
     sa.Column("started_at", Instant, nullable=False, server_default=now()),
     sa.Column("beat_at", Instant, nullable=False, server_default=now()),
+    sa.Column("steady_since", Instant, nullable=False),  # it has beaten in time ever since
+)
+
+duties = sa.Table(
+    "duties",
+    metadata,
+    sa.Column("name", sa.String(256), primary_key=True),
+    sa.Column("holder", sa.String(256), nullable=False),  # ``workers.id``
+    sa.Column("term", sa.Integer, nullable=False),  # counts the holders: what one of an earlier term writes is refused
+    sa.Column("until", Instant, nullable=False, server_default=now()),
 )
 
 celery_results = sa.Table(

@@ -13,8 +13,10 @@ from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service import drive as driving
 from orchestrator.service.control import kill
 from orchestrator.service.drive import drive
+from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.query import TreeReader
 from orchestrator.service.submit import Place, submit
+from orchestrator.service.task_control import kill_task, release
 from orchestrator.service.timers import fire_due_timers
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
@@ -124,6 +126,18 @@ class ControlWorld(World):
     def kill(self, execution_id=None, *, audit=AUDIT, **more):
         kill(execution_id or self.id, self.services, audit=audit, **more)
 
+    def kill_task(self, number, *, of=None, audit=AUDIT):
+        kill_task(of or self.id, number, self.services, audit=audit)
+
+    def release(self, number, *, actor="ann"):
+        release(self.id, number, self.services, actor=actor)
+
+    def lose(self, key, *, times=1, worker="dead"):
+        """Workers claim an attempt, and die of it."""
+        for _ in range(times):
+            assert self.services.store.claim(key, worker=worker) is not None
+            give_up(key.execution_id, self.services, worker=worker, loss=Loss("signal 9 (SIGKILL)"))
+
     def key(self, number, *, attempt=1, round=0, of=None):  # noqa: A002 - the word is ours
         return AttemptKey(execution_id=of or self.id, number=number, attempt=attempt, round=round)
 
@@ -135,7 +149,7 @@ class ControlWorld(World):
     def drive_without_pursuing(self, key):
         """What a worker leaves that dies right after its commit."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(driving, "pursue", lambda execution_id, services: None)
+            patch.setattr(driving, "pursue", lambda execution_id, services, start: None)
             self.drive(key)
 
     def ready(self):
@@ -190,6 +204,13 @@ class ControlWorld(World):
         for each in found:
             found.extend(each.children)
         return found
+
+    def named_tree(self, execution_id):
+        """The same, each with its place in the tree."""
+        named = [("", self.look(execution_id))]
+        for name, each in named:
+            named.extend((f"{name}/{position}", child) for position, child in enumerate(each.children))
+        return named
 
     def tree_states(self):
         return [each.state.value for each in self.tree()]

@@ -108,7 +108,7 @@ def test_the_end_of_a_limited_execution_lets_the_next_begin(waiting):
     waiting.end(first)
     ended, _ = waiting.services.store.read(first)
 
-    admit_after(ended, waiting.services, start=waiting.start)
+    admit_after([ended], waiting.services, start=waiting.start)
 
     assert waiting.started == [first, second]
 
@@ -119,7 +119,7 @@ def test_the_end_of_an_execution_without_limits_looks_at_none(waiting):
     asked = []
     sa.event.listen(waiting.database.engine, "before_cursor_execute", lambda *what: asked.append(what[2]))
 
-    admit_after(ended, waiting.services, start=waiting.start)
+    admit_after([ended], waiting.services, start=waiting.start)
 
     assert asked == []
 

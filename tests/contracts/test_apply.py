@@ -10,7 +10,9 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import Done, TaskType
-from orchestrator.service.apply import Step, apply, pursue, pursue_marked
+from orchestrator.service.apply import apply, start_held
+from orchestrator.service.pursue import pursue, pursue_marked
+from orchestrator.service.standing import Step
 from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
 from orchestrator.store.rows import Method, Refusal, Signal
@@ -185,7 +187,7 @@ def test_pursuing_what_nobody_stops_changes_nothing(world):
     world.submit(heavy(1))
     before = rows_of(world.database)
 
-    pursue(world.id, world.services)
+    pursue(world.id, world.services, start=start_held)
 
     assert rows_of(world.database) == before
 
@@ -199,7 +201,7 @@ def test_pursuing_again_does_what_a_crash_prevented(world):
     world.drive(call)
     world.mark(Signal.KILL)  # and no more
 
-    pursue(world.id, world.services)
+    pursue(world.id, world.services, start=start_held)
 
     assert world.tree_states() == ["CANCELLED", "CANCELLED"]
     assert world.states() == {1: "SKIPPED", 2: "CANCELLED", 3: "SKIPPED", 4: "SKIPPED"}
@@ -221,7 +223,7 @@ def test_only_what_something_can_be_done_about_is_looked_after(world):
     world.mark(Signal.KILL)
     assert world.services.signals.marked() == [world.id]
 
-    pursue_marked(world.services)
+    pursue_marked(world.services, start=start_held)
     assert world.execution.state is ExecutionState.CANCELLED
     assert world.services.signals.marked() == []
 
@@ -233,7 +235,7 @@ def test_what_a_stopping_execution_has_left_to_claim_is_looked_after(world):
     world.drive_without_pursuing(fatal)
     assert world.services.signals.marked() == [world.id]
 
-    pursue_marked(world.services)
+    pursue_marked(world.services, start=start_held)
 
     assert world.execution.state is ExecutionState.FAILED
     assert world.states() == {1: "FATAL", 2: "SKIPPED"}
@@ -250,7 +252,7 @@ def test_one_that_cannot_be_ended_does_not_keep_others_from_their_end(world, cap
     with world.database.begin() as connection:
         connection.execute(sa.update(executions).where(executions.c.id == broken).values(progress="nonsense"))
 
-    pursue_marked(world.services)
+    pursue_marked(world.services, start=start_held)
 
     assert [world.look(each).state for each in marked] == [ExecutionState.CANCELLED] * 3
     assert world.services.signals.marked() == [broken]

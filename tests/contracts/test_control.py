@@ -2,7 +2,7 @@
 
 import random
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -13,7 +13,7 @@ from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.control import ExecutionOver
-from orchestrator.service.lost import give_up
+from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
 from orchestrator.store import commits
@@ -187,7 +187,7 @@ def test_who_killed_and_why_is_kept(world):
 def test_an_attempt_that_its_worker_gave_back_was_in_the_middle_of_its_work(world):
     first, _ = world.submit(heavy(1, next=[2]), heavy(2))
     world.services.store.claim(first, worker="dead")
-    give_up(world.id, world.services, worker="dead", reason="kill -9")
+    give_up(world.id, world.services, worker="dead", loss=Loss("kill -9"))
 
     world.kill()
 
@@ -357,9 +357,29 @@ def hold_at(monkeypatch, module, name, *, until_told):
     return is_there
 
 
-@pytest.mark.parametrize("step", ["to_stored", "_parameters_of"])
+def hold_claim(monkeypatch, database, *, until_told):
+    """The first claim waits, when it has read and written all that it will, and before that is there for others."""
+    if database.is_sqlite:
+        return hold_at(monkeypatch, store_module, "_parameters_of", until_told=until_told)
+    is_there, statement_s_own = threading.Event(), database.autocommit
+
+    @contextmanager
+    def waiting():
+        if is_there.is_set():
+            with statement_s_own() as connection:
+                yield connection
+            return
+        with database.begin() as connection:
+            yield connection
+            is_there.set()
+            assert until_told.wait(WAIT_S)
+
+    monkeypatch.setattr(database, "autocommit", waiting)
+    return is_there
+
+
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_claim_that_is_on_its_way_when_a_kill_comes_is_stopped_too(world, monkeypatch, step, is_first):
+def test_a_claim_that_is_on_its_way_when_a_kill_comes_is_stopped_too(world, monkeypatch, is_first):
     """The claim has read the execution before the kill and is written after it: its worker must be asked to end."""
     go_on, seen = threading.Event(), []
     one, two = world.submit(heavy(1, next=[2]), heavy(2))
@@ -367,7 +387,7 @@ def test_a_claim_that_is_on_its_way_when_a_kill_comes_is_stopped_too(world, monk
         world.drive(one)
     key = one if is_first else two
     world.code[key.number] = lambda: (killed(), seen.extend(world.asked_to_stop()))
-    claim_is_there = hold_at(monkeypatch, store_module, step, until_told=go_on)
+    claim_is_there = hold_claim(monkeypatch, world.database, until_told=go_on)
 
     driven = in_a_thread(partial(world.drive, key, worker="me"))
     assert claim_is_there.wait(WAIT_S)

@@ -218,7 +218,8 @@ def test_a_result_is_refused_when_the_attempt_was_given_to_another_worker(world)
     world.code[1] = lose
     world.drive(one, worker="lost")
 
-    assert world.entries() == []
+    assert world.entries() == [(1, EntryKind.LATE, "lost")]
+    assert world.states()[1] == "IN_PROCESS"
     assert world.live() == {1: "new"}
     assert world.sent() == [1]
 

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.states import ExecutionState
-from orchestrator.service.submit import new_id
+from orchestrator.service.listing import ListWish, read_page
+from orchestrator.service.submit import Place, new_id
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
@@ -117,6 +118,11 @@ def test_children_stand_in_the_order_of_their_positions_not_of_their_ids(databas
 # -- a list --------------------------------------------------------------------------------------------------------
 
 
+def listed(queries, **wish):
+    rows, _ = read_page(ListWish(**wish), queries, place=Place())
+    return [each.id for each in rows]
+
+
 def test_a_list_has_the_newest_roots_first(database, store, queries):
     version_id = publish(database)
     made = [make_execution(version_id) for _ in range(3)]
@@ -125,9 +131,9 @@ def test_a_list_has_the_newest_roots_first(database, store, queries):
         created_at(database, each.id, NOON + timedelta(seconds=seconds))
     store.create([make_execution(version_id, parent=link_to(key_of(made[0])))])
 
-    assert [each.id for each in queries.list()] == [each.id for each in reversed(made)]
-    assert [each.id for each in queries.list(limit=1)] == [made[-1].id]
-    assert len(queries.list(with_children=True)) == 4
+    assert listed(queries) == [each.id for each in reversed(made)]
+    assert listed(queries, page_size=1) == [made[-1].id]
+    assert len(listed(queries, with_children=True)) == 4
 
 
 def test_a_list_can_be_of_one_integration_or_one_state(database, store, queries):
@@ -136,10 +142,11 @@ def test_a_list_can_be_of_one_integration_or_one_state(database, store, queries)
     store.create([flow, other])
     store.commit(make_end(store.claim(key_of(other), worker="me")))
 
-    assert [each.id for each in queries.list(integration="other")] == [other.id]
-    assert [each.id for each in queries.list(state=ExecutionState.SUCCEEDED)] == [other.id]
-    assert [each.id for each in queries.list(state=ExecutionState.PENDING)] == [flow.id]
-    assert queries.list(integration="flow", state=ExecutionState.SUCCEEDED) == []
+    assert listed(queries, integration="other") == [other.id]
+    assert listed(queries, state=ExecutionState.SUCCEEDED) == [other.id]
+    assert listed(queries, state=ExecutionState.PENDING) == [flow.id]
+    assert listed(queries, integration="flow", state=ExecutionState.SUCCEEDED) == []
+    assert listed(queries, integration="flow", filter="state != SUCCEEDED") == [flow.id]
 
 
 # -- what is new ---------------------------------------------------------------------------------------------------

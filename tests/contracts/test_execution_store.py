@@ -14,7 +14,6 @@ from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
-from orchestrator.store.creation import LEASE_S
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey, Due, Fired, Refusal
@@ -120,16 +119,15 @@ def test_executions_are_created_together_or_not_at_all(database, store):
 def test_a_claim_hands_out_the_execution_and_starts_it(database, store):
     (key,) = start(database, request={"a": text("x")})
 
-    claimed = store.claim(key, worker="me")
+    claimed = store.claim(key, worker="default@host/7/boot")
 
-    assert (claimed.key, claimed.worker, claimed.executor) == (key, "me", "default")
+    assert (claimed.key, claimed.worker, claimed.executor) == (key, "default@host/7/boot", "default")
     assert claimed.execution.state is ExecutionState.PROCESSING is state_of(store, key.execution_id)
     assert claimed.parameters == {"a": text("x")}
     assert (claimed.next_position, claimed.carry) == (0, None)
     assert abs(claimed.now - claimed.started_at) < timedelta(seconds=1)
     (row,) = live_rows(database, key.execution_id)
-    assert row.worker == "me"
-    assert abs(row.lease_until - claimed.now - timedelta(seconds=LEASE_S)) < timedelta(seconds=1)
+    assert (row.worker, row.owner) == ("default@host/7/boot", "boot")
 
 
 def test_of_workers_that_claim_at_the_same_time_one_wins(database, store):
@@ -220,9 +218,9 @@ def test_a_commit_writes_states_history_parameters_ready_tasks_and_timers_togeth
     assert current == {"a": text("x"), "b": text("z"), "c": text("new")}
     assert ExecutionQueries(database).entries({key.execution_id: 0}) == {key.execution_id: [entry]}
     queued, held = live_rows(database, key.execution_id)
-    assert (queued.worker, queued.started_at, queued.lease_until) == (None, None, None)
-    assert held.worker == "me"
-    assert abs(held.lease_until - held.started_at - timedelta(seconds=LEASE_S)) < CLOCK_STEP
+    assert (queued.worker, queued.owner, queued.started_at) == (None, None, None)
+    assert (held.worker, held.owner) == ("me", "me")
+    assert held.started_at <= clock(database)
     with database.read() as connection:
         (timer,) = connection.execute(sa.select(timers)).all()
     assert (timer.task_number, timer.attempt) == (4, 1)
@@ -523,7 +521,7 @@ def test_a_task_that_runs_in_line_can_wait_in_the_commit_that_makes_it_ready(dat
 
     assert written == ()
     (row,) = live_rows(database, key.execution_id)
-    assert (row.task_number, row.phase, row.round, row.worker, row.lease_until) == (2, "wait", 1, None, None)
+    assert (row.task_number, row.phase, row.round, row.worker, row.owner) == (2, "wait", 1, None, None)
 
 
 def test_a_second_round_starts_from_nothing(database, store):

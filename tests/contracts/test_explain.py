@@ -20,7 +20,7 @@ from orchestrator.service.suspensions import resolve
 from orchestrator.store.rows import Signal
 from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, live_attempts
-from orchestrator.store.workers import WorkerStore
+from orchestrator.store.workers import Boot, WorkerStore
 from tests.contracts.control_world import (
     AUDIT,
     FATAL,
@@ -83,7 +83,8 @@ def start(world, document, **more):
 
 
 def has_worker(world, executor="default"):
-    WorkerStore(world.database).beat("default@host/7", [f"executor.{executor}"])
+    boot = Boot(id="boot", name="default@host", machine="host", pid=7, began=1)
+    WorkerStore(world.database).beat(boot, [f"executor.{executor}"])
 
 
 # -- it has not begun ----------------------------------------------------------------------------------------------
@@ -240,14 +241,14 @@ def test_what_runs_says_since_when_and_where(world):
     seen = []
     world.code[1] = lambda: seen.append((why(world), why(world, 1)))
 
-    world.drive(world.key(1), worker="default@host/8")
+    world.drive(world.key(1), worker="default@host/8/boot")
 
     ((whole, one),) = seen
-    assert_why(one, Reason.RUNNING, rf"task 1 'Heavy' is running since {TIME} on worker default@host/8")
+    assert_why(one, Reason.RUNNING, rf"task 1 'Heavy' is running since {TIME} on worker default@host/8/boot")
     assert_why(
         whole,
         Reason.RUNNING,
-        rf"the execution goes on: task 1 .* is running since {TIME} on worker default@host/8; task 2 .* is ready.+",
+        rf"the execution goes on: task 1 .* is running since {TIME} on worker default@host/8/boot; task 2 .* is .+",
     )
     assert whole.facts["tasks"] == [1, 2]
 
@@ -257,9 +258,9 @@ def test_what_runs_says_if_its_worker_has_no_heartbeat(world):
     seen = []
     world.code[1] = lambda: seen.append(why(world, 1))
 
-    world.drive(world.key(1), worker="default@host/8")
+    world.drive(world.key(1), worker="default@host/8/boot")
 
-    assert seen[0].sentence.endswith("on worker default@host/8, which has no heartbeat")
+    assert seen[0].sentence.endswith("on worker default@host/8/boot, which has no heartbeat")
 
 
 def test_a_task_that_waits_for_sub_executions_says_how_many_are_over(world):
@@ -315,6 +316,78 @@ def test_what_is_being_ended_says_why(world):
         whole,
         Reason.KILLED,
         rf"the execution is being stopped: ann killed it at {TIME}: enough; still under way: task 1 .* is being .*",
+    )
+
+
+def test_a_task_that_was_killed_says_by_whom_while_it_ends_and_then(world):
+    world.submit(heavy(1, next=[2]), heavy(2))
+    seen = []
+
+    def look():
+        world.kill_task(1)
+        seen.append(why(world, 1))
+
+    world.code[1] = look
+    world.drive(world.key(1))
+
+    assert_why(
+        seen[0],
+        Reason.BEING_ENDED,
+        rf"task 1 'Heavy' is being ended since {TIME}, on worker .*: ann killed it at {TIME}: enough",
+    )
+    found = why(world, 1)
+    assert_why(found, Reason.TASK_KILLED, rf"task 1 'Heavy' was cancelled: ann killed it at {TIME}: enough")
+    assert (found.facts["actor"], found.facts["message"]) == ("ann", "enough")
+    assert_why(why(world, 2), Reason.SOURCE_CANCELLED, r"task 2 'Heavy' was skipped: task 1 'Heavy' was cancelled")
+    assert_why(
+        why(world),
+        Reason.NO_LAST_TASK_SUCCEEDED,
+        rf"the execution failed: task 1 'Heavy' was cancelled: ann killed it at {TIME}: enough, "
+        r"and no task that nothing follows succeeded",
+    )
+
+
+def test_a_last_task_that_was_killed_says_so_for_the_execution(world):
+    world.submit(asks(1), heavy(2), starts=[1, 2])
+    world.drive(world.key(1))
+    world.drive(world.key(2))
+
+    world.kill_task(1, audit=Audit(actor="bob", impersonator="ann"))
+
+    assert_why(
+        why(world),
+        Reason.LAST_TASK_FAILED,
+        rf"the execution failed: task 1 'Ask', which nothing follows, was cancelled: bob for ann killed it at {TIME}",
+    )
+
+
+def test_a_task_that_was_killed_before_it_began_says_so(world):
+    world.submit(heavy(1))
+
+    world.kill_task(1)
+
+    assert_why(why(world, 1), Reason.TASK_KILLED, rf"task 1 'Heavy' was skipped: ann killed it at {TIME}: enough")
+
+
+def test_a_task_that_was_killed_while_it_waits_for_sub_executions_names_both(world):
+    world.publish(flow("child", heavy(1)))
+    world.submit(nests(1, "child", count=2))
+    world.drive(world.key(1))
+    one, two = world.children_of()
+    world.services.store.claim(world.key(1, of=one), worker="me")
+
+    world.kill_task(1)
+
+    assert_why(
+        why(world, 1),
+        Reason.BEING_ENDED,
+        rf"task 1 'Nest' waits for its sub-executions: 1 of 2 are over \(1 PROCESSING\), and ends then: "
+        rf"ann killed it at {TIME}: enough",
+    )
+    assert_why(
+        why(world, of=two),
+        Reason.KILLED,
+        rf"the execution was cancelled: ann killed task 1 'Nest' of execution {world.id} above it at {TIME}: enough",
     )
 
 
@@ -465,6 +538,39 @@ def test_a_retry_that_is_due_and_not_taken_is_ready(world):
     assert_why(why(world, 1), Reason.NO_LIVE_WORKER, "task 1 'Light' is ready for its next attempt, and queue .*")
 
 
+def test_a_task_in_quarantine_says_how_its_worker_died_and_how_to_release_it(world):
+    world.submit(heavy(1))
+    world.lose(world.key(1), times=3)
+
+    found = why(world, 1)
+
+    quarantined = (
+        rf"task 1 'Heavy' is in quarantine since {TIME}: it killed 3 workers; the last one, dead, died: "
+        rf"signal 9 \(SIGKILL\) \(WORKER_LOST\); `orchestrator release {world.id} 1` lets it run again"
+    )
+    assert_why(found, Reason.QUARANTINED, quarantined)
+    assert found.facts["error"]["code"] == "WORKER_LOST"
+    assert_why(why(world), Reason.QUARANTINED, f"the execution waits: {quarantined}")
+
+
+def test_a_rollback_in_quarantine_says_so_and_what_becomes_of_it_when_it_is_given_up(world):
+    world.submit(heavy(1, next=[2], **undone()), heavy(2, **FATAL))
+    fails(world, 2)
+    world.drive(world.key(1))
+    world.drive(world.key(2))
+    world.lose(world.key(1, attempt=2), times=3)
+
+    found = why(world, 1)
+    world.kill_task(1)
+
+    assert_why(found, Reason.QUARANTINED, r"task 1 'Heavy' is in quarantine since .*")
+    assert_why(
+        why(world, 1),
+        Reason.ROLLBACK_FAILED,
+        r"task 1 'Heavy' could not be undone, and its effects remain: it killed 3 workers; .*",
+    )
+
+
 def test_a_restart_says_when_and_because_of_what(world):
     world.submit(light(1, next=[2]), light(2, **restart(2)), heavy(3), starts=[1, 3])
     fails(world, 2, message="not yet")
@@ -546,12 +652,12 @@ def test_a_task_that_waits_for_a_time_says_which(world):
 def test_a_task_that_succeeded_says_when_and_where(world):
     world.submit(light(1))
 
-    world.drive_all(worker="default@host/3")
+    world.drive_all(worker="default@host/3/boot")
 
     assert_why(
         why(world, 1),
         Reason.SUCCEEDED,
-        rf"task 1 'Light' succeeded at {TIME} on worker default@host/3, at attempt 1",
+        rf"task 1 'Light' succeeded at {TIME} on worker default@host/3/boot, at attempt 1",
     )
     assert_why(
         why(world), Reason.ALL_DONE, "the execution succeeded: its 1 task came to their end, and no failure counts"
@@ -791,9 +897,9 @@ def test_a_rollback_that_runs_says_since_when_and_where(world):
     seen = []
     world.undo[2] = lambda: seen.append(why(world, 2))
 
-    world.drive(world.key(2, attempt=2), worker="default@host/5")
+    world.drive(world.key(2, attempt=2), worker="default@host/5/boot")
 
-    assert_why(seen[0], Reason.RUNNING, rf"task 2 'Light' is being undone since {TIME} on worker default@host/5")
+    assert_why(seen[0], Reason.RUNNING, rf"task 2 'Light' is being undone since {TIME} on worker default@host/5/boot")
 
 
 def test_a_rollback_that_is_tried_again_says_when(world):
@@ -814,9 +920,9 @@ def test_what_was_undone_says_whether_that_worked(world):
     world.undo[2] = partial(break_down, "still in use")
     world.drive_all()
     world.fire("RETRY")
-    world.drive_all(worker="default@host/5")
+    world.drive_all(worker="default@host/5/boot")
 
-    assert_why(why(world, 1), Reason.ROLLED_BACK, rf"task 1 'Light' was undone at {TIME} on worker default@host/5")
+    assert_why(why(world, 1), Reason.ROLLED_BACK, rf"task 1 'Light' was undone at {TIME} on worker default@host/5/boot")
     assert_why(
         why(world, 2),
         Reason.ROLLBACK_FAILED,

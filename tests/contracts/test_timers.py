@@ -453,7 +453,7 @@ def test_what_a_worker_brings_after_its_attempt_was_taken_away_is_refused(world)
     world.drive(first, worker="slow")
 
     assert world.execution.state is ExecutionState.RETRY_ON_HOLD
-    assert world.kinds() == ["task failed"]
+    assert world.kinds() == ["task failed", "late result refused"]
     assert world.live() == {}
 
 

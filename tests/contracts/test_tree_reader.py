@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.fold import Snapshots
-from orchestrator.service.lost import give_up
+from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.query import TreeReader
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
@@ -91,7 +91,7 @@ def test_a_task_that_a_worker_has_claimed_is_shown_as_running(world):
 def test_a_task_whose_worker_died_waits_again_and_keeps_the_attempt_that_was_lost(world):
     (key,) = world.submit(heavy(1))
     world.services.store.claim(key, worker="dead")
-    give_up(world.id, world.services, worker="dead", reason="signal 9")
+    give_up(world.id, world.services, worker="dead", loss=Loss("signal 9"))
 
     waiting = reader(world).read(world.id).task(1)
     world.drive(key, worker="other")

@@ -13,12 +13,14 @@ from orchestrator.service.query import TreeReader
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, publish, submit
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.outbox import Outbox
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
 from orchestrator.store.signals import SignalStore
 from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.tables import history, live_attempts
 from orchestrator.store.versions import VersionStore
+from orchestrator.store.workers import WorkerStore
 from tests.contracts.stored import PLACE
 from tests.flows import flow, task
 
@@ -27,7 +29,13 @@ class Recorder:
     """A publisher that keeps what it gets."""
 
     def __init__(self):
-        self.sent = []
+        self.sent, self.nudged = [], []
+
+    def nudge(self, attempts):
+        self.nudged.extend(each.key for each in attempts)
+
+    def depth(self, executor):
+        return sum(each.executor == executor for each in self.sent)
 
     def publish(self, messages):
         for each in messages:
@@ -52,6 +60,8 @@ class World:
             store=ExecutionStore(database),
             signals=SignalStore(database),
             suspensions=SuspensionStore(database),
+            workers=WorkerStore(database),
+            outbox=Outbox(database),
             guard=ProcessGuard(),
             versions=versions,
             plans=Plans(versions, types),

@@ -175,3 +175,34 @@ def test_task_types_get_the_mail_server_and_the_overrides(tmp_path, monkeypatch)
     assert surroundings.url_overrides == {"https://api": "http://127.0.0.1:1"}
     assert (surroundings.mail.host, surroundings.mail.password) == ("mail", "p")
     assert surroundings.mail.outbox == tmp_path / "outbox"
+
+
+def test_artifacts_and_runs_are_in_the_home_folder_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert Settings(home=tmp_path).surroundings().artifacts_url == str(tmp_path / "artifacts")
+    assert Settings(home=tmp_path).surroundings().runs == tmp_path / "runs"
+    assert Settings(artifacts_url="here").resolved_artifacts_url == str(tmp_path / "here")
+    assert Settings(artifacts_url="s3://bucket/folder").resolved_artifacts_url == "s3://bucket/folder"
+
+
+def test_the_password_of_an_artifact_store_is_not_shown():
+    assert "secret" not in repr(Settings(artifacts_url="ftp://me:secret@host/folder"))
+
+
+def test_commands_see_little_of_the_environment(monkeypatch):
+    for name in ("PATH", "TZ", "ORCHESTRATOR_HOME", "AWS_SECRET_ACCESS_KEY", "http_proxy"):
+        monkeypatch.setenv(name, f"/{name}")
+    monkeypatch.delenv("LC_ALL", raising=False)
+
+    seen = Settings().surroundings().environment
+
+    assert (seen["PATH"], seen["TZ"]) == ("/PATH", "/TZ")
+    assert set(seen) <= {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_CTYPE", "TZ", "TMPDIR"}
+
+
+def test_the_tag_of_a_command_is_no_setting_and_is_handed_on(monkeypatch):
+    monkeypatch.setenv("ORCHESTRATOR_ATTEMPT", "e.1.1/x")
+
+    assert unknown_variables() == []
+    assert Settings().to_environment()["ORCHESTRATOR_ATTEMPT"] == "e.1.1/x"

@@ -11,12 +11,14 @@ from orchestrator.engine.explain import catcher_name
 from orchestrator.engine.plan import TRIGGER, Edge, Plan
 from orchestrator.engine.progress import Progress
 from orchestrator.model.explanation import Reason
-from orchestrator.model.history import ErrorInfo
+from orchestrator.model.history import Entry, ErrorInfo
 from orchestrator.model.json_text import Json
-from orchestrator.model.snapshots import TaskView
+from orchestrator.model.snapshots import TaskView, to_timestamp
+from orchestrator.model.states import TaskState
 from orchestrator.service.trail import Trail
 from orchestrator.store.circumstances import Circumstances
 from orchestrator.store.rows import LiveAttempt, StoredExecution
+from orchestrator.store.signals import Audit
 from orchestrator.store.suspensions import Suspension
 
 _MOST_NAMED: Final = 5
@@ -88,6 +90,33 @@ def stopped(case: Case, says: str) -> Why:
     if case.stop is None:
         return Why(Reason.KILLED, f"{says} with the execution")
     return Why(case.stop.reason, f"{says}: {case.stop.because}", case.stop.facts)
+
+
+def killing(audit: Audit, *, whom: str, at: datetime | None) -> tuple[str, dict[str, Json]]:
+    """Who killed what and why, as a sentence; and the facts that it is made of."""
+    who = audit.actor if audit.impersonator is None else f"{audit.actor} for {audit.impersonator}"
+    when = "" if at is None else f" at {moment(at)}"
+    why = f": {short(audit.message)}" if audit.message else ""
+    facts: dict[str, Json] = {"actor": audit.actor}
+    optional = {"impersonator": audit.impersonator, "message": audit.message, "at": at and to_timestamp(at)}
+    return f"{who} killed {whom}{when}{why}", facts | {key: content for key, content in optional.items() if content}
+
+
+def task_killing(entry: Entry, *, whom: str = "it") -> tuple[str, dict[str, Json]]:
+    """The same of one task, whose KILL is an entry of the history."""
+    told_in = {key: str(content) for key, content in entry.details.items()}
+    audit = Audit(actor=entry.actor, impersonator=told_in.get("impersonator"), message=told_in.get("message"))
+    return killing(audit, whom=whom, at=entry.ended_at)
+
+
+def ended_by_kill(case: Case, number: int) -> Why | None:
+    """What became of a task because somebody killed it, and nothing else of its execution."""
+    entry = case.trail.kills.get(number)
+    if entry is None:
+        return None
+    because, facts = task_killing(entry)
+    ended = "skipped" if case.progress.status(number).state is TaskState.SKIPPED else "cancelled"
+    return Why(Reason.TASK_KILLED, f"was {ended}: {because}", facts)
 
 
 def name_in(plan: Plan, number: int) -> str:

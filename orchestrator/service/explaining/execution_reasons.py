@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, assert_never
 
+from orchestrator.engine.decide import counts
 from orchestrator.model.explanation import Explanation, Reason
 from orchestrator.model.json_text import Json
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.service.explaining.case import Case, Why, error_fact, number_of, stopped, told
+from orchestrator.service.explaining.case import (
+    Case,
+    Why,
+    ended_by_kill,
+    error_fact,
+    number_of,
+    stopped,
+    told,
+)
 from orchestrator.service.explaining.task_reasons import explain_task
 from orchestrator.service.explaining.waiting_reasons import not_begun, restart
 
@@ -86,7 +95,7 @@ def _held(case: Case) -> Why:
 
 
 def _held_tasks(case: Case) -> list[int]:
-    """What a timer will try again."""
+    """What a timer, or a release, will try again."""
     return [number for number in case.tasks if case.progress.status(number).is_held]
 
 
@@ -131,22 +140,19 @@ def _failed(case: Case) -> Why:
         return _ended(case, "failed")
     error = case.stored.error
     leaves = [number for number, task in case.plan.tasks.items() if task.is_leaf]
-    counting = [number for number in leaves if _counts(case, number)]
+    counting = [number for number in leaves if counts(case.progress.status(number))]
     number = error.task_number if error is not None and error.task_number is not None else 0
     if number not in counting and counting:
         number = counting[0]
         error = case.trail.endings[number].entry.error if number in case.trail.endings else error
     facts: dict[str, Json] = {"task": number} | error_fact(error)
-    name = case.name(number)
+    name, killed = case.name(number), ended_by_kill(case, number)
     if counting:
-        return Why(Reason.LAST_TASK_FAILED, f"failed: {name}, which nothing follows, failed: {told(error)}", facts)
-    says = f"failed: {name} failed ({told(error)}), and no task that nothing follows succeeded"
+        failed = f"failed: {told(error)}" if killed is None else killed.says
+        return Why(Reason.LAST_TASK_FAILED, f"failed: {name}, which nothing follows, {failed}", facts)
+    failed = f"failed ({told(error)})" if killed is None else killed.says
+    says = f"failed: {name} {failed}, and no task that nothing follows succeeded"
     return Why(Reason.NO_LAST_TASK_SUCCEEDED, says, facts)
-
-
-def _counts(case: Case, number: int) -> bool:
-    status = case.progress.status(number)
-    return status.state is TaskState.FAILED and not (status.is_ignored or status.is_caught)
 
 
 def _ended(case: Case, says: str) -> Why:

@@ -11,7 +11,7 @@ from orchestrator.model.explanation import Reason
 from orchestrator.model.history import Entry
 from orchestrator.model.json_text import Json
 from orchestrator.model.snapshots import to_timestamp
-from orchestrator.service.explaining.case import Stop, error_fact, moment, name_in, short, told
+from orchestrator.service.explaining.case import Stop, error_fact, killing, name_in, task_killing, told
 from orchestrator.service.trail import Halt, HaltKind, Trail
 from orchestrator.store.rows import ParentLink, Signal, StoredExecution
 from orchestrator.store.signals import Audit
@@ -77,6 +77,12 @@ def _from_above(link: ParentLink, halt: Halt | None, reader: Reader) -> Stop:
     parent = reader.walk(link.execution_id)
     above = parent.trail.halt
     place: dict[str, Json] = {"execution": link.execution_id, "task": link.number}
+    kill = parent.trail.kills.get(link.number)
+    if kill is not None and kill.attempt == link.attempt:
+        because, facts = task_killing(
+            kill, whom=f"{name_in(parent.plan, link.number)} of execution {link.execution_id} above it"
+        )
+        return Stop(Reason.KILLED, because, place | facts)
     if above is None and parent.stored.signal not in (Signal.KILL, Signal.KILL_AND_ROLL_BACK):
         ending = parent.trail.endings.get(link.number)
         error = ending.entry.error if ending is not None and ending.entry.attempt == link.attempt else None
@@ -96,11 +102,5 @@ def _from_above(link: ParentLink, halt: Halt | None, reader: Reader) -> Stop:
 
 
 def _by_signal(execution_id: str, audit: Audit, halt: Halt | None, *, whom: str) -> Stop:
-    who = audit.actor if audit.impersonator is None else f"{audit.actor} for {audit.impersonator}"
-    at = None if halt is None else halt.entry.ended_at
-    when = "" if at is None else f" at {moment(at)}"
-    why = f": {short(audit.message)}" if audit.message else ""
-    facts: dict[str, Json] = {"execution": execution_id, "actor": audit.actor}
-    optional = {"impersonator": audit.impersonator, "message": audit.message, "at": at and to_timestamp(at)}
-    facts |= {key: content for key, content in optional.items() if content}
-    return Stop(Reason.KILLED, f"{who} killed {whom}{when}{why}", facts)
+    because, facts = killing(audit, whom=whom, at=None if halt is None else halt.entry.ended_at)
+    return Stop(Reason.KILLED, because, {"execution": execution_id, **facts})

@@ -12,9 +12,19 @@ from orchestrator.model.json_text import Json
 from orchestrator.model.policies import RetryStrategy
 from orchestrator.model.snapshots import to_timestamp
 from orchestrator.model.states import TaskState
-from orchestrator.service.explaining.case import Case, Why, error_fact, moment, number_of, stopped, told
+from orchestrator.service.explaining.case import (
+    Case,
+    Why,
+    ended_by_kill,
+    error_fact,
+    moment,
+    number_of,
+    stopped,
+    task_killing,
+    told,
+)
 from orchestrator.service.explaining.waiting_reasons import held, pending, pending_rollback, ready, suspended
-from orchestrator.store.rows import LiveAttempt, Phase
+from orchestrator.store.rows import LiveAttempt, Phase, owner_of
 
 _MOST_EDGES: Final = 3  # that one sentence strings together
 
@@ -49,7 +59,7 @@ def _why(case: Case, number: int, state: TaskState) -> Why:
         case TaskState.SKIPPED:
             return _skipped(case, number)
         case TaskState.CANCELLED:
-            return stopped(case, "was cancelled")
+            return ended_by_kill(case, number) or stopped(case, "was cancelled")
         case TaskState.PENDING_ROLLBACK:
             return pending_rollback(case, number)
         case TaskState.ROLLEDBACK:
@@ -65,21 +75,32 @@ def _running(case: Case, number: int) -> Why:
     live = case.live.get(number)
     assert live is not None, "what runs has a live attempt, at one moment with it"
     is_rollback = case.progress.status(number).is_rolling_back
+    ending = _ending(case, live)
     if live.phase is Phase.WAIT:
-        return _waits_for_children(case, live)
+        why = _waits_for_children(case, live)
+        if ending is None:
+            return why
+        return Why(Reason.BEING_ENDED, f"{why.says}, and ends then: {ending[0]}", {**ending[1], **why.facts})
     if live.worker is None:
         total = sum(case.around.children_of(live).values())
         return ready(case, live, says=f"has seen {number_of(total, 'sub-execution')} end, its join is ready")
     began_at = live.started_at or live.queued_at
     facts: dict[str, Json] = {"since": to_timestamp(began_at), "worker": live.worker, "attempt": live.key.attempt}
-    node = live.worker.rpartition("/")[0]
-    is_alive = any(worker.id.rpartition("/")[0] == node for worker in case.around.workers)
+    is_alive = any(worker.id == owner_of(live.worker) for worker in case.around.workers)
     where = f"on worker {live.worker}" + ("" if is_alive else ", which has no heartbeat")
-    if live.stop_at is not None and case.stop is not None:
-        says = f"is being ended since {moment(live.stop_at)}, {where}: {case.stop.because}"
-        return Why(Reason.BEING_ENDED, says, {**case.stop.facts, **facts})
+    if live.stop_at is not None and ending is not None:
+        says = f"is being ended since {moment(live.stop_at)}, {where}: {ending[0]}"
+        return Why(Reason.BEING_ENDED, says, {**ending[1], **facts})
     doing = "is being undone" if is_rollback else "is running"
     return Why(Reason.RUNNING, f"{doing} since {moment(began_at)} {where}", facts)
+
+
+def _ending(case: Case, live: LiveAttempt) -> tuple[str, Mapping[str, Json]] | None:
+    """Why what runs is being ended, if it is."""
+    entry = case.trail.kills.get(live.key.number)
+    if entry is not None and case.progress.status(live.key.number).is_killed:
+        return task_killing(entry)
+    return None if case.stop is None or live.stop_at is None else (case.stop.because, case.stop.facts)
 
 
 def _waits_for_children(case: Case, live: LiveAttempt) -> Why:
@@ -147,6 +168,9 @@ def _failed(case: Case, number: int) -> Why:
 
 
 def _skipped(case: Case, number: int) -> Why:
+    killed = ended_by_kill(case, number)
+    if killed is not None:
+        return killed
     if number in case.trail.halted:
         return stopped(case, "was skipped")
     found = false_edges(case.plan, case.progress, case.incoming[number], seen=case.trail.edge_parameters)
@@ -179,6 +203,7 @@ def _edge_says(case: Case, false: FalseEdge) -> str:
 _WHAT_BECAME: Final[Mapping[Reason, str]] = {
     Reason.SOURCE_SKIPPED: "was skipped",
     Reason.SOURCE_FAILED: "failed",
+    Reason.SOURCE_CANCELLED: "was cancelled",
 }
 
 

@@ -11,7 +11,7 @@ from orchestrator.model.snapshots import to_timestamp
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.explaining.case import Case, Why, error_fact, listed, moment, number_of, short, stopped, told
 from orchestrator.store.circumstances import Line
-from orchestrator.store.rows import Hold, LiveAttempt
+from orchestrator.store.rows import Hold, LiveAttempt, WorkerState
 
 # -- it has not begun ----------------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ def pending(case: Case, number: int) -> Why:
 def ready(case: Case, live: LiveAttempt, *, says: str = "is ready") -> Why:
     """Why no worker has taken what is ready."""
     queue = queue_of(live.executor)
-    count = sum(queue in worker.queues for worker in case.around.workers)
+    count = sum(queue in worker.queues for worker in case.around.workers if worker.state is WorkerState.READY)
     waited_s = max((case.around.now - live.queued_at).total_seconds(), 0.0)
     facts: dict[str, Json] = {
         "executor": live.executor,
@@ -124,6 +124,8 @@ def held(case: Case, number: int) -> Why:
         return stopped(case, "is not tried again")
     if live is not None:
         return ready(case, live, says="is ready for its next attempt")
+    if case.progress.status(number).is_quarantined:
+        return _quarantined(case, number)
     return _retry(case, number, "failed")
 
 
@@ -140,6 +142,13 @@ def _retry(case: Case, number: int, what: str) -> Why:
         f"{says}; the next is due {case.due(timer.due_at)}",
         {**facts, "at": to_timestamp(timer.due_at)},
     )
+
+
+def _quarantined(case: Case, number: int) -> Why:
+    entry = case.trail.endings[number].entry
+    says = f"is in quarantine since {moment(entry.ended_at)}: {told(entry.error)}"
+    facts: dict[str, Json] = {"since": to_timestamp(entry.ended_at), **error_fact(entry.error)}
+    return Why(Reason.QUARANTINED, f"{says}; `orchestrator release {case.stored.id} {number}` lets it run again", facts)
 
 
 def suspended(case: Case, number: int) -> Why:
@@ -170,6 +179,8 @@ def pending_rollback(case: Case, number: int) -> Why:
     live = case.live.get(number)
     if live is not None:
         return ready(case, live, says="is ready to be undone")
+    if case.progress.status(number).is_quarantined:
+        return _quarantined(case, number)
     if case.progress.status(number).is_waiting:
         return _retry(case, number, "could not be undone")
     first = undone_first(case.plan, case.progress, number)

@@ -1,7 +1,7 @@
 """Random executions: ``flows`` draws a plan and how every attempt will end, ``play`` lets it happen in any order.
 
-``play`` is the smallest orchestrator there can be: it delivers outcomes, answers, timers, a kill or a deadline in an
-order of chance until none is left. Some events come twice, and some attempts lose their worker on the way.
+``play`` is the smallest orchestrator there can be: it delivers outcomes, answers, timers, kills or a deadline in an
+order of chance until none is left. Some events come twice, some attempts lose their worker on the way, some kill it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from orchestrator.engine.events import (
     Failed,
     Killed,
     Lifted,
+    Quarantined,
     Rejected,
+    Released,
     RestartDue,
     RetryDue,
     Returned,
@@ -32,6 +34,7 @@ from orchestrator.engine.events import (
     Stopped,
     Succeeded,
     Suspended,
+    TaskKilled,
 )
 from orchestrator.engine.failures import ERROR_MESSAGE
 from orchestrator.engine.plan import Plan, make_plan
@@ -158,6 +161,7 @@ _SCRIPTS = {
     )
     for is_harsh in (True, False)
 }
+_UNWANTED = ErrorInfo(message="a task was cancelled by ann", code="CANCELLED")
 _TOO_LATE = DeadlinePassed(error=ErrorInfo(message="too late", code="EXECUTION_TIMEOUT"))
 _STOPS: list[tuple[Event, ...]] = [
     *[()] * 4,
@@ -170,13 +174,17 @@ _STOPS: list[tuple[Event, ...]] = [
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Flow:
-    """A plan, and what becomes of it. The timers of ``stays_held`` never come; ``stops`` do, at any time."""
+    """A plan, and what becomes of it.
+
+    The timers and releases of ``stays_held`` never come; ``stops`` do, and a KILL of each of ``kills``, at any time.
+    """
 
     plan: Plan
     is_sync: bool
     scripts: Mapping[int, Sequence[Script]]
     stays_held: frozenset[int]
     stops: tuple[Event, ...]
+    kills: tuple[int, ...]
     is_quiet: bool
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -186,7 +194,8 @@ class Flow:
     def __repr__(self) -> str:
         edges = [f"{e.source}->{e.target} {e.condition.text if e.condition else ''}".strip() for e in self.plan.edges]
         lines = [
-            f"is_sync={self.is_sync} stays_held={sorted(self.stays_held)} stops={self.stops} edges: {', '.join(edges)}"
+            f"is_sync={self.is_sync} stays_held={sorted(self.stays_held)} stops={self.stops} kills={self.kills}",
+            f"edges: {', '.join(edges)}",
         ]
         for number, task in self.plan.tasks.items():
             policies = [f"{place} {policy.strategy} {policy.condition}" for place, policy in task.config.policies()]
@@ -259,6 +268,7 @@ def flows(draw: st.DrawFn, *, is_quiet: bool = False) -> Flow:
         scripts={number: scripts for number, (_, scripts) in drawn.items()},
         stays_held=draw(st.frozensets(st.sampled_from(sorted(tasks)), max_size=2)) if is_rough else frozenset(),
         stops=draw(st.sampled_from(_STOPS)) if not is_quiet else (),
+        kills=() if is_quiet else tuple(draw(st.just([]) | st.lists(st.sampled_from(sorted(tasks)), max_size=4))),
         is_quiet=is_quiet,
     )
 
@@ -274,7 +284,7 @@ orders = st.randoms(use_true_random=False) | st.integers(0, 2**32).map(Random)  
 # -- playing it ----------------------------------------------------------------------------------------------------
 
 _TOO_MANY: Final = 20_000  # turns: far more than the largest flow takes
-_OF_ATTEMPTS = (Succeeded, Failed, Suspended, ChildrenStarted, Stopped, Returned)
+_OF_ATTEMPTS = (Succeeded, Failed, Suspended, ChildrenStarted, Stopped)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,7 +307,7 @@ def play(flow: Flow, order: Random) -> list[Turn]:
     progress, parameters = Progress(), dict(INITIAL)
     ahead: list[list[Event]] = [[Started()], *([stop] for stop in flow.stops)]  # lots: what is told one after the other
     while ahead:
-        event = _draw(ahead, progress, order)
+        event = _draw(flow, ahead, progress, order)
         if isinstance(event, Started) and progress.state.is_final:
             continue  # it was killed while its start was put off; nobody would start it now
         decision = decide(flow.plan, progress, event, parameters=parameters, is_sync=flow.is_sync)
@@ -309,17 +319,21 @@ def play(flow: Flow, order: Random) -> list[Turn]:
     return turns
 
 
-def _draw(ahead: list[list[Event]], progress: Progress, order: Random) -> Event:
+def _draw(flow: Flow, ahead: list[list[Event]], progress: Progress, order: Random) -> Event:
     """The next event of any lot; some of those of attempts go another way than planned."""
     lot = order.randrange(len(ahead))
-    if isinstance(ahead[lot][0], Killed | DeadlinePassed) and order.random() < 0.9:
+    if isinstance(ahead[lot][0], Killed | TaskKilled | DeadlinePassed) and order.random() < 0.9:
         lot = order.randrange(len(ahead))  # else most executions would be stopped at their very beginning
     event = ahead[lot][0]
     chance = order.random()
-    if isinstance(event, _OF_ATTEMPTS) and not isinstance(event, Returned):
-        if progress.stopping is not None and chance < 0.4:
-            was_running = progress.status(event.number).state is TaskState.IN_PROCESS or chance < 0.2
+    if isinstance(event, _OF_ATTEMPTS):
+        status = progress.status(event.number)
+        if (progress.stopping is not None or status.is_killed) and chance < 0.4:
+            was_running = status.state is TaskState.IN_PROCESS or chance < 0.2
             event = Stopped(number=event.number, attempt=event.attempt, was_running=was_running)
+            ahead[lot].clear()
+        elif 0.9 < chance < 0.93 and not flow.is_quiet:
+            event = Quarantined(number=event.number, attempt=event.attempt)
             ahead[lot].clear()
         elif chance > 0.95:
             return Returned(number=event.number, attempt=event.attempt)  # and then it goes on as planned
@@ -335,6 +349,8 @@ def _caused_by(flow: Flow, event: Event, decision: Decision) -> Iterator[list[Ev
     """What will happen because of a decision."""
     if decision.is_late:
         return
+    if isinstance(event, Started):
+        yield from ([TaskKilled(number=number, error=_UNWANTED)] for number in flow.kills)
     for each in decision.dispatch:
         yield _told_by(flow, each, decision.progress)
     for timer in decision.timers:
@@ -343,6 +359,8 @@ def _caused_by(flow: Flow, event: Event, decision: Decision) -> Iterator[list[Ev
                 yield [RestartDue(number=timer.number, attempt=timer.attempt, parameters=INITIAL)]
             else:
                 yield [RetryDue(number=timer.number, attempt=timer.attempt)]
+    if isinstance(event, Quarantined) and event.number not in flow.stays_held:
+        yield [Released(number=event.number, attempt=event.attempt)]
     if isinstance(event, Suspended) and decision.progress.status(event.number).state is TaskState.SUSPENDED:
         yield from _answers(flow, event, decision.progress)
 

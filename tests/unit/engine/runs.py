@@ -14,7 +14,9 @@ from orchestrator.engine.events import (
     Failed,
     Killed,
     Lifted,
+    Quarantined,
     Rejected,
+    Released,
     RestartDue,
     RetryDue,
     Returned,
@@ -22,6 +24,7 @@ from orchestrator.engine.events import (
     Stopped,
     Succeeded,
     Suspended,
+    TaskKilled,
 )
 from orchestrator.engine.plan import make_plan
 from orchestrator.engine.progress import Progress, TaskStatus
@@ -37,6 +40,7 @@ IGNORE: Final = FailurePolicy(strategy=RetryStrategy.IGNORE)
 FATAL: Final = FailurePolicy(strategy=RetryStrategy.FATAL)
 RETRY: Final = FailurePolicy(strategy=RetryStrategy.FIXED_INTERVAL, max_retries=2, interval_s=3.0)
 RESTART: Final = FailurePolicy(strategy=RetryStrategy.RESTART_INTEGRATION_WITH_BACKOFF, max_retries=2, interval_s=4.0)
+UNWANTED: Final = ErrorInfo(message="a task was cancelled by ann", code="CANCELLED")
 TOO_LATE: Final = ErrorInfo(message="too late", code="EXECUTION_TIMEOUT")
 
 PENDING, IN_PROCESS, SUCCEED = TaskState.PENDING_EXECUTION, TaskState.IN_PROCESS, TaskState.SUCCEED
@@ -100,6 +104,9 @@ class Run:
     def give_back(self, number: int, attempt: int = 1) -> Decision:
         return self.tell(Returned(number=number, attempt=attempt))
 
+    def quarantine(self, number: int, attempt: int = 1) -> Decision:
+        return self.tell(Quarantined(number=number, attempt=attempt))
+
     # -- what came from outside ----------------------------------------------------------------------------------------
 
     def retry(self, number: int, attempt: int = 1) -> Decision:
@@ -117,6 +124,12 @@ class Run:
 
     def kill(self, *, rolls_back: bool = False) -> Decision:
         return self.tell(Killed(rolls_back=rolls_back))
+
+    def kill_task(self, number: int) -> Decision:
+        return self.tell(TaskKilled(number=number, error=UNWANTED))
+
+    def release(self, number: int, attempt: int = 1) -> Decision:
+        return self.tell(Released(number=number, attempt=attempt))
 
     def pass_deadline(self) -> Decision:
         return self.tell(DeadlinePassed(error=TOO_LATE))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -23,7 +24,9 @@ from orchestrator.engine.events import (
     Failed,
     Killed,
     Lifted,
+    Quarantined,
     Rejected,
+    Released,
     RestartDue,
     RetryDue,
     Returned,
@@ -31,6 +34,7 @@ from orchestrator.engine.events import (
     Stopped,
     Succeeded,
     Suspended,
+    TaskKilled,
 )
 from orchestrator.engine.failures import ERROR_INFO, ERROR_MESSAGE
 from orchestrator.engine.plan import TRIGGER, Plan
@@ -98,6 +102,7 @@ def every_task_moves_along_arrows_and_is_reported(flow: Flow, turns: list[Turn])
         for number, status in in_plan(flow, turn.after):
             before = turn.before.status(number)
             is_back = turn.decision.is_restart and before.state is not TaskState.PENDING_EXECUTION
+            before = replace(before, is_killed=status.is_killed)  # of a mark nothing is told before the end
             if status.state is not before.state or (status != before and not status.is_ready) or is_back:
                 reported[number] = status.state
                 assert status.state in ways_from(before.state, is_restart=turn.decision.is_restart)
@@ -166,8 +171,11 @@ def expected_state(plan: Plan, progress: Progress) -> X:
     sources = {edge.source for edge in plan.edges}
     leaves = [status for number, status in statuses.items() if number not in sources]
     failed = [s for s in statuses.values() if s.state is TaskState.FAILED and not (s.is_ignored or s.is_caught)]
+    failed += [s for s in statuses.values() if s.state is TaskState.CANCELLED]
+    assert progress.error or not failed
     a_leaf_passed = any(leaf.state is TaskState.SUCCEED or leaf.is_ignored for leaf in leaves)
-    return X.FAILED if failed and (not a_leaf_passed or any(leaf in failed for leaf in leaves)) else X.SUCCEEDED
+    is_failure = progress.error and (not a_leaf_passed or any(leaf in failed for leaf in leaves))
+    return X.FAILED if is_failure else X.SUCCEEDED
 
 
 RUNNING = {TaskState.IN_PROCESS, TaskState.ROLLBACK_IN_PROCESS}
@@ -243,7 +251,13 @@ def a_task_runs_exactly_where_its_join_says_so(flow: Flow, turns: list[Turn]) ->
     targets: dict[int, list[int]] = {number: [] for number in flow.plan.numbers}
     for edge in flow.plan.edges:
         targets[edge.target].append(edge.index)
-    for progress in (turn.after for turn in turns):
+    killed: set[int] = set()  # in this run
+    for turn in turns:
+        progress, event = turn.after, turn.event
+        if turn.decision.is_restart:
+            killed.clear()
+        if isinstance(event, TaskKilled) and not turn.decision.is_late:
+            killed.add(event.number)
         for number, status in in_plan(flow, progress):
             results = [progress.edges.get(index) for index in targets[number]]
             is_due = {
@@ -254,7 +268,7 @@ def a_task_runs_exactly_where_its_join_says_so(flow: Flow, turns: list[Turn]) ->
             if status.attempt > progress.bases.get(number, 0) or status.state in UNDOING:
                 assert is_due
             elif status.state is TaskState.SKIPPED:
-                assert progress.stopping or (None not in results and not is_due)
+                assert progress.stopping or number in killed or (None not in results and not is_due)
             else:
                 assert (status.state, status.is_ready) == (TaskState.PENDING_EXECUTION, False)
                 assert progress.stopping in (None, X.RETRY_ON_HOLD)
@@ -268,13 +282,17 @@ def a_task_runs_exactly_where_its_join_says_so(flow: Flow, turns: list[Turn]) ->
 def a_failure_leads_to_what_its_policy_says(flow: Flow, turns: list[Turn]) -> None:
     for turn in turns:
         event = turn.event
-        if isinstance(event, Failed | Rejected) and not turn.decision.is_late:
+        if isinstance(event, Failed | Rejected) and not (turn.decision.is_late or is_killed(turn.before, event.number)):
             is_rollback = turn.before.status(event.number).is_rolling_back
             expected = undone_or_not(flow, event, turn.before) if is_rollback else failure(flow, event, turn.before)
             assert turn.after.status(event.number) == expected
             told = {"message": event.error.message, "code": event.error.code}
             assert is_rollback or turn.parameters[ERROR_INFO].data == told
             assert is_rollback or turn.parameters[ERROR_MESSAGE].data == told["message"]
+
+
+def is_killed(progress: Progress, number: int) -> bool:
+    return progress.status(number).is_killed
 
 
 def failure(flow: Flow, event: Failed | Rejected, before: Progress) -> TaskStatus:
@@ -330,7 +348,7 @@ def attempts_are_dispatched_one_after_the_other_and_each_once(turns: list[Turn])
     for turn in turns:
         for dispatch in turn.decision.dispatch:
             attempts[dispatch.number] += 1
-            in_run[turn.after.run, dispatch.number, dispatch.is_rollback] += 1
+            in_run[turn.after.run, dispatch.number, dispatch.is_rollback] += not isinstance(turn.event, Released)
             status = turn.after.status(dispatch.number)
             assert dispatch.attempt == attempts[dispatch.number] == status.attempt
             assert status.is_ready
@@ -346,7 +364,7 @@ def the_number_of_decisions_is_bounded_by_the_attempts(turns: list[Turn]) -> Non
         turn
         for turn in turns
         if not turn.decision.is_late
-        and not isinstance(turn.event, Started | Killed | DeadlinePassed | RestartDue | Returned)
+        and not isinstance(turn.event, Started | Killed | DeadlinePassed | RestartDue | Returned | TaskKilled)
     ]
     assert len(of_attempts) <= attempts * (1 + MOST_ROUNDS + 1 + 1)
     assert turns[-1].after.run <= MOST_RUNS
@@ -362,8 +380,13 @@ def test_an_event_that_comes_twice_or_for_another_attempt_changes_nothing(flow, 
 
     past: list[Event] = []
     for turn in turns:
-        past += [turn.event] if not isinstance(turn.event, Started) else []
+        if turn.decision.is_restart:  # the KILL of a task is of one run
+            past = [event for event in past if not isinstance(event, TaskKilled)]
+        is_of_now = isinstance(turn.event, TaskKilled) and turn.decision.is_late  # it may count later
+        past += [turn.event] if not (is_of_now or isinstance(turn.event, Started)) else []
         for event in [*past[-1:], *order.sample(past, min(len(past), 3)), *of_other_attempts(turn.after)]:
+            if isinstance(event, ChildrenStarted) and is_killed(turn.after, event.number):
+                continue  # another round does not begin: it ends the task
             again = decide(flow.plan, turn.after, event, parameters=turn.parameters, is_sync=flow.is_sync)
             may_come_again = isinstance(event, ChildrenStarted | Returned) and is_live(turn.after, event)
             if may_come_again:
@@ -463,12 +486,15 @@ KINDS = {
     Suspended: EntryKind.SUSPENDED,
     ChildrenStarted: EntryKind.CHILDREN_STARTED,
     Stopped: EntryKind.STOPPED,
+    Quarantined: EntryKind.QUARANTINED,
     Returned: EntryKind.RETURNED,
     RetryDue: EntryKind.RETRY_DUE,
     RestartDue: EntryKind.RESTARTED,
     Lifted: EntryKind.LIFTED,
     Rejected: EntryKind.REJECTED,
+    Released: EntryKind.RELEASED,
     Killed: EntryKind.KILLED,
+    TaskKilled: EntryKind.TASK_KILLED,
     DeadlinePassed: EntryKind.DEADLINE_PASSED,
 }
 

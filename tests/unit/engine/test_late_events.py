@@ -14,19 +14,22 @@ from orchestrator.engine.events import (
     Failed,
     Killed,
     Lifted,
+    Quarantined,
     Rejected,
+    Released,
     RestartDue,
     RetryDue,
     Returned,
     Stopped,
     Succeeded,
     Suspended,
+    TaskKilled,
 )
 from orchestrator.engine.failures import ERROR_INFO
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import DataType, Value
-from tests.unit.engine.runs import FATAL, RESTART, RETRY, TOO_LATE, UNDONE, Run
+from tests.unit.engine.runs import FATAL, RESTART, RETRY, TOO_LATE, UNDONE, UNWANTED, Run
 from tests.unit.factories import make_rollback, make_task
 
 BROKEN = ErrorInfo(message="broken")
@@ -77,6 +80,25 @@ def retried() -> Run:
 def suspended() -> Run:
     run = Run(make_task(1))
     run.suspend(1)
+    return run
+
+
+def marked() -> Run:
+    """A worker may run it, and it is killed."""
+    run = ready()
+    run.kill_task(1)
+    return run
+
+
+def quarantined() -> Run:
+    run = ready()
+    run.quarantine(1)
+    return run
+
+
+def released() -> Run:
+    run = quarantined()
+    run.release(1)
     return run
 
 
@@ -164,6 +186,12 @@ def undoing_held() -> Run:
     return run
 
 
+def undoing_quarantined() -> Run:
+    run = undoing()
+    run.quarantine(1, 2)
+    return run
+
+
 def to_be_undone_after_another() -> Run:
     run = Run(
         make_task(1, next=(2,), rollback=make_rollback()),
@@ -215,30 +243,35 @@ def cancelled() -> Run:
 
 # -- which events count there --------------------------------------------------------------------------------------
 
-OUTCOMES = {"Succeeded", "Failed", "Suspended", "ChildrenStarted", "Stopped", "Returned"}
+OUTCOMES = {"Succeeded", "Failed", "Suspended", "ChildrenStarted", "Stopped", "Quarantined", "Returned"}
 ANSWERS = {"Lifted", "Rejected"}
 STOPS = {"Killed", "DeadlinePassed"}
+KILLS = STOPS | {"TaskKilled"}
 
 COUNTING: list[tuple[Callable[[], Run], set[str]]] = [
-    (ready, OUTCOMES | STOPS),
-    (running, OUTCOMES | STOPS),
+    (ready, OUTCOMES | KILLS),
+    (running, OUTCOMES | KILLS),
     (over, STOPS),
-    (untouched, STOPS),
+    (untouched, KILLS),
     (skipped, STOPS),
-    (held, {"RetryDue"} | STOPS),
-    (retried, OUTCOMES | STOPS),
-    (suspended, ANSWERS | STOPS),
+    (held, {"RetryDue"} | KILLS),
+    (retried, OUTCOMES | KILLS),
+    (marked, OUTCOMES | STOPS),
+    (quarantined, {"Released"} | KILLS),
+    (released, OUTCOMES | KILLS),
+    (suspended, ANSWERS | KILLS),
     (lifted, STOPS),
     (rejected, STOPS),
     (failed_before_a_restart, STOPS),
     (waiting_for_a_restart, {"RestartDue"} | STOPS),
     (ready_beside_the_end, OUTCOMES),
     (ready_beside_a_restart, OUTCOMES | STOPS),
-    (begun_again, OUTCOMES | STOPS),
-    (untouched_in_the_second_run, STOPS),
+    (begun_again, OUTCOMES | KILLS),
+    (untouched_in_the_second_run, KILLS),
     (undoing, OUTCOMES),
     (undoing_running, OUTCOMES),
     (undoing_held, {"RetryDue"}),
+    (undoing_quarantined, {"Released", "TaskKilled"}),
     (to_be_undone_after_another, set()),
     (undone, set()),
     (killed, OUTCOMES),
@@ -255,7 +288,9 @@ def events_of(number: int, attempt: int) -> list[Event]:
         Suspended(number=number, attempt=attempt, outputs=OUTPUTS),
         ChildrenStarted(number=number, attempt=attempt),
         Stopped(number=number, attempt=attempt, was_running=True),
+        Quarantined(number=number, attempt=attempt),
         Returned(number=number, attempt=attempt),
+        Released(number=number, attempt=attempt),
         RetryDue(number=number, attempt=attempt),
         RestartDue(number=number, attempt=attempt, parameters=OUTPUTS),
         Lifted(number=number, attempt=attempt, outputs=OUTPUTS),
@@ -270,7 +305,7 @@ STOPPING_EVENTS: list[Event] = [Killed(), Killed(rolls_back=True), DeadlinePasse
 def test_an_event_counts_where_it_is_waited_for_and_is_late_elsewhere(arrange, counting):
     attempt = arrange().status(1).attempt
 
-    for event in [*events_of(1, attempt), *STOPPING_EVENTS]:
+    for event in [*events_of(1, attempt), TaskKilled(number=1, error=UNWANTED), *STOPPING_EVENTS]:
         run = arrange()
         before = run.progress
         decision = run.tell(event)
@@ -296,7 +331,7 @@ def test_an_event_of_another_attempt_is_late(arrange, difference):
 def test_an_event_of_a_task_that_does_not_exist_is_late(arrange, attempt):
     run = arrange()
 
-    for event in events_of(77, attempt):
+    for event in [*events_of(77, attempt), TaskKilled(number=77, error=UNWANTED)]:
         assert run.tell(event).is_late
 
 

@@ -19,7 +19,9 @@ from tests.unit.factories import make_integration, make_task
 STANDS: dict[str, tuple[TaskState, set[str]]] = {
     ".": (TaskState.PENDING_EXECUTION, set()),
     "q": (TaskState.PENDING_EXECUTION, {"is_ready"}),
+    "Q": (TaskState.PENDING_EXECUTION, {"is_ready", "is_killed"}),
     "p": (TaskState.IN_PROCESS, set()),
+    "P": (TaskState.IN_PROCESS, {"is_killed"}),
     "s": (TaskState.SUCCEED, set()),
     "f": (TaskState.FAILED, set()),
     "i": (TaskState.FAILED, {"is_ignored"}),
@@ -27,16 +29,19 @@ STANDS: dict[str, tuple[TaskState, set[str]]] = {
     "x": (TaskState.FATAL, set()),
     "h": (TaskState.RETRY_ON_HOLD, set()),
     "r": (TaskState.RETRY_ON_HOLD, {"is_ready"}),
+    "R": (TaskState.RETRY_ON_HOLD, {"is_ready", "is_killed"}),
+    "z": (TaskState.RETRY_ON_HOLD, {"is_quarantined"}),
     "k": (TaskState.SKIPPED, set()),
     "c": (TaskState.CANCELLED, set()),
     "u": (TaskState.SUSPENDED, set()),
     "b": (TaskState.PENDING_ROLLBACK, set()),  # waits for the tasks that follow it
     "w": (TaskState.PENDING_ROLLBACK, {"is_waiting"}),
+    "W": (TaskState.PENDING_ROLLBACK, {"is_waiting", "is_quarantined"}),
     "e": (TaskState.PENDING_ROLLBACK, {"is_ready"}),
     "B": (TaskState.ROLLBACK_IN_PROCESS, set()),
     "d": (TaskState.ROLLEDBACK, set()),
 }
-ACTIVE, HELD, UNDOING = set("qpreB"), set("hw"), set("bweB")
+ACTIVE, HELD, UNDOING = set("qQpPrReB"), set("hzwW"), set("bwWeB")
 
 
 def chain(count: int) -> Plan:
@@ -84,7 +89,7 @@ def test_a_task_that_is_ready_or_running_is_active():
     assert {letter for letter in STANDS if make_progress(letter).status(1).is_active} == ACTIVE
 
 
-def test_a_task_is_held_while_a_timer_is_to_try_it_or_its_rollback_again():
+def test_a_task_is_held_while_a_timer_or_a_release_is_to_try_it_or_its_rollback_again():
     assert {letter for letter in STANDS if make_progress(letter).status(1).is_held} == HELD
 
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from hypothesis import given
 
+from orchestrator.engine.decide import decide
 from orchestrator.engine.events import (
     DeadlinePassed,
     Event,
     Failed,
     Killed,
+    Quarantined,
     Rejected,
+    Released,
     RestartDue,
     RetryDue,
+    Returned,
+    Stopped,
     Suspended,
+    TaskKilled,
 )
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import Progress
@@ -36,6 +42,7 @@ def test_what_is_promised_of_stopping_and_beginning_again_holds(flow, order):
     an_execution_that_is_not_over_waits_for_something_that_will_happen(turns)
     what_stops_an_execution_first_says_how_it_ends(turns)
     nothing_becomes_ready_in_an_execution_that_stops_but_what_undoes(turns)
+    what_stops_is_decided_without_a_look_at_the_parameters(flow, turns)
     everything_that_is_held_has_its_timer_and_nothing_else_has(flow, turns)
     what_is_dropped_was_held_or_suspended_and_is_cancelled(flow, turns)
     rollbacks_go_backwards(flow, turns)
@@ -44,6 +51,8 @@ def test_what_is_promised_of_stopping_and_beginning_again_holds(flow, order):
     the_execution_begins_again_no_more_often_than_a_policy_says(flow, turns)
     an_error_catcher_is_called_once_a_run_by_the_first_failure_that_it_takes(flow, turns)
     an_execution_is_asynchronous_from_its_first_answer_on(turns)
+    a_killed_task_is_over_at_once_or_with_its_attempt(turns)
+    a_quarantined_task_is_held_until_it_is_released(flow, turns)
 
 
 # -- stopping ------------------------------------------------------------------------------------------------------
@@ -94,6 +103,14 @@ def nothing_becomes_ready_in_an_execution_that_stops_but_what_undoes(turns: list
             assert not any(each.is_rollback for each in turn.decision.dispatch)
 
 
+def what_stops_is_decided_without_a_look_at_the_parameters(flow: Flow, turns: list[Turn]) -> None:
+    """So executions that differ in nothing else are ended by one decision (``service.ends``)."""
+    for turn in turns:
+        is_stop = isinstance(turn.event, Killed | Stopped) and turn.after.stopping is not None
+        if is_stop and not (isinstance(turn.event, Stopped) and turn.before.status(turn.event.number).is_rolling_back):
+            assert decide(flow.plan, turn.before, turn.event, parameters={}) == turn.decision
+
+
 def everything_that_is_held_has_its_timer_and_nothing_else_has(flow: Flow, turns: list[Turn]) -> None:
     """The wait for a restart begins only once nothing runs."""
     timers: dict[int, tuple[int, TimerKind]] = {}
@@ -109,7 +126,8 @@ def everything_that_is_held_has_its_timer_and_nothing_else_has(flow: Flow, turns
 
 
 def expected_timers(flow: Flow, progress: Progress) -> dict[int, tuple[int, TimerKind]]:
-    held = {number: status.attempt for number, status in in_plan(flow, progress) if status.is_held}
+    tasks = in_plan(flow, progress)
+    held = {number: status.attempt for number, status in tasks if status.is_held and not status.is_quarantined}
     if progress.stopping is not ExecutionState.RETRY_ON_HOLD:
         assert progress.restart is None
         return {number: (attempt, TimerKind.RETRY) for number, attempt in held.items()}
@@ -125,7 +143,7 @@ def what_is_dropped_was_held_or_suspended_and_is_cancelled(flow: Flow, turns: li
             for number, status in in_plan(flow, turn.before)
             if status.is_held or status.state is TaskState.SUSPENDED
         }
-        if isinstance(turn.event, Suspended):
+        if isinstance(turn.event, Suspended | Quarantined) and not turn.before.status(turn.event.number).is_killed:
             waited.add(turn.event.number)
         cancelled = {n for n, state in turn.decision.states.items() if state is TaskState.CANCELLED}
         assert sorted(turn.decision.dropped) == sorted(waited & cancelled)
@@ -234,3 +252,36 @@ def an_execution_is_asynchronous_from_its_first_answer_on(turns: list[Turn]) -> 
         is_answer = type(turn.event).__name__ in ("Lifted", "Rejected") and not turn.decision.is_late
         is_resumed = is_resumed or is_answer
         assert turn.after.is_resumed is is_resumed
+
+
+# -- KILL of one task, and quarantine ------------------------------------------------------------------------------
+
+OVER_BY_KILL = {TaskState.SKIPPED, TaskState.CANCELLED, TaskState.ROLLEDBACK}  # the last one was in quarantine
+
+
+def a_killed_task_is_over_at_once_or_with_its_attempt(turns: list[Turn]) -> None:
+    for turn in turns:
+        if isinstance(turn.event, TaskKilled) and not turn.decision.is_late:
+            status = turn.after.status(turn.event.number)
+            assert status.is_killed is status.is_active
+            assert status.is_killed or status.state in OVER_BY_KILL
+            assert turn.after.error is not None or status.state is TaskState.ROLLEDBACK
+        for number, before in turn.before.tasks.items():
+            after = turn.after.status(number)
+            is_its_end = getattr(turn.event, "number", 0) == number and not isinstance(turn.event, Returned)
+            assert not before.is_killed or after.is_killed or (is_its_end and after.state in OVER_BY_KILL)
+            assert not before.is_killed or after.is_active or not turn.decision.parameters
+
+
+def a_quarantined_task_is_held_until_it_is_released(flow: Flow, turns: list[Turn]) -> None:
+    for turn in turns:
+        for number, after in in_plan(flow, turn.after):
+            before = turn.before.status(number)
+            assert after.is_held or not after.is_quarantined
+            if before.is_quarantined and after != before:
+                is_released = isinstance(turn.event, Released) and turn.event.number == number
+                assert is_released is after.is_ready
+                assert is_released or after.state in {TaskState.CANCELLED, TaskState.ROLLEDBACK}
+            if isinstance(turn.event, Released) and turn.event.number == number and not turn.decision.is_late:
+                tried = [p.status(number).attempt - p.bases.get(number, 0) for p in (turn.before, turn.after)]
+                assert tried[0] == tried[1], "no policy counts what was lost"

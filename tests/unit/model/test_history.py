@@ -131,9 +131,9 @@ def test_these_entries_end_an_attempt_and_answers_are_checkpoints_as_well():
         "task failed",
         "task suspended",
         "task stopped",
+        "task quarantined",
         "attempt returned",
         "task rolled back",
         "rollback failed",
-        "late result refused",
     }
     assert checkpoints - ends == {"suspension lifted", "suspension rejected"}

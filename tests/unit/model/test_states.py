@@ -44,7 +44,7 @@ _ALIVE = (
 EXECUTION_TABLE = {
     "PENDING": "started PROCESSING, failed FAILED, cancelled CANCELLED",
     "PROCESSING": _ALIVE,
-    "RETRY_ON_HOLD": _ALIVE,
+    "RETRY_ON_HOLD": _ALIVE.replace("suspended SUSPENDED, ", ""),
     "SUSPENDED": _ALIVE,
     "SUCCEEDED": "",
     "FAILED": "",

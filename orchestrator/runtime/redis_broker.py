@@ -1,0 +1,46 @@
+"""kombu's Redis transport, made safe: a worker outlives a Redis that is away for a moment.
+
+As released (kombu 5.7.0), a consumer that loses its connection puts back what it has not acknowledged. If Redis does
+not answer at that moment, it does so through a connection that is released already, and fails for that: ``'NoneType'
+object has no attribute 'hostname'``. Celery takes this for no connection error and ends the worker, with whatever it
+runs. So a restart of Redis would end every worker that is busy.
+
+Nothing needs to be put back for us: what is not claimed is published again, what is claimed is not to come again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis
+
+
+class QoS(redis.QoS):
+    """kombu's, but for a connection that is released."""
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back what is not acknowledged, if that can be."""
+        if self._is_connected:
+            super().restore_unacked(client)
+        elif self._delivered is not None:
+            self._delivered.clear()
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge, if that can be: what ended after its connection was lost has been put back, or comes again."""
+        if self._is_connected:
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Likewise."""
+        if self._is_connected:
+            super().reject(delivery_tag, requeue=requeue)
+
+    @property
+    def _is_connected(self) -> bool:
+        connection = self.channel.connection
+        return connection is not None and connection.client is not None
+
+
+def make_safe() -> None:
+    """For every Redis connection of this process: kombu chooses the class by the scheme of a URL, and asks nobody."""
+    redis.Channel.QoS = QoS

@@ -1,0 +1,241 @@
+"""Claim and commit on PostgreSQL as one statement each, in autocommit: one round trip where a transaction takes seven.
+
+They say the same as the transactions of ``ExecutionStore``, which SQLite and the unusual commits take; the contract
+tests run both. A statement is put together once for each shape of a commit and sent as text, because building and
+looking up a large expression would cost more than the server takes to run it.
+
+* The parts of a statement see one snapshot, and each waits for what it names: first the execution is moved on, then its
+  attempts go, then come history, attempts and parameters, and the parent's join last. That is the order in which
+  everybody locks.
+* All or nothing: the parts look at ``advanced``. What cannot be known before, that an attempt is not this worker's any
+  more, makes the statement fail, by a division by zero, and so undoes it.
+* A claim may be undone by a crash of the server within a second, as ``Database.begin`` says.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.model.json_text import to_json_text
+from orchestrator.model.states import ExecutionState
+from orchestrator.model.values import Value, parse_value, to_value
+from orchestrator.store.commits import advanced, bind, join_of
+from orchestrator.store.database import Database
+from orchestrator.store.rows import (
+    AttemptKey,
+    Claimed,
+    Commit,
+    Fired,
+    Phase,
+    Refusal,
+    StoredExecution,
+    owner_of,
+    to_stored,
+)
+from orchestrator.store.tables import executions
+
+_DIVISION_BY_ZERO: Final = "22012"
+_TIMES: Final = tuple(each.name for each in executions.c if each.name.endswith("_at"))
+
+_CLAIM: Final = """
+WITH taken AS (
+  UPDATE live_attempts
+  SET worker = %(worker)s, owner = %(owner)s, started_at = coalesce(started_at, clock_timestamp())
+  WHERE execution_id = %(b_id)s AND task_number = %(b_number)s AND attempt = %(b_attempt)s AND round = %(b_round)s
+    AND phase <> 'wait' AND (worker IS NULL{or_again})
+    AND EXISTS (SELECT FROM executions WHERE id = %(b_id)s AND (signal IS NULL OR signal = 'STOPPING'))
+  RETURNING started_at AS attempt_began_at, first_position + children AS next_position, carry,
+    executor AS attempt_executor
+), begun AS (
+  UPDATE executions SET state = 'PROCESSING', updated_at = clock_timestamp()
+  WHERE id IN (SELECT id FROM executions WHERE id = %(b_id)s AND state = 'PENDING' FOR NO KEY UPDATE SKIP LOCKED)
+    AND EXISTS (SELECT FROM taken)
+)
+SELECT executions.*, taken.*, clock_timestamp() AS clock, set_config('synchronous_commit', 'off', true),
+  (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = %(b_id)s) AS changed
+FROM taken, executions WHERE executions.id = %(b_id)s
+"""
+_CLAIM_FREE: Final = _CLAIM.format(or_again="")
+_CLAIM_AGAIN: Final = _CLAIM.format(or_again=" OR worker = %(worker)s")
+
+_ADVANCED: Final = """advanced AS (
+  UPDATE executions
+  SET signal = %(b_signal)s, state = %(b_state)s, revision = %(b_next_revision)s, progress = %(b_progress)s,
+    updated_at = clock_timestamp(){ended}
+  WHERE id = %(b_id)s AND revision = %(b_revision)s AND signal IS NOT DISTINCT FROM %(b_seen_signal)s
+  RETURNING id
+)"""
+_ENDED: Final = ", response = %(b_response)s, error = %(b_error)s, ended_at = clock_timestamp()"
+_RELEASED: Final = """released AS (
+  DELETE FROM live_attempts USING advanced, unnest(%(numbers)s::int[], %(attempts)s::int[], %(rounds)s::int[])
+    AS mine (number, attempt, round)
+  WHERE execution_id = advanced.id AND task_number = mine.number AND live_attempts.attempt = mine.attempt
+    AND live_attempts.round = mine.round AND worker = %(worker)s
+  RETURNING 1
+)"""
+_RECORDED: Final = """recorded AS (
+  INSERT INTO history (execution_id, revision, entry)
+  SELECT advanced.id, %(b_revision)s + line.number, line.entry
+  FROM advanced, unnest(%(entries)s::text[]) WITH ORDINALITY AS line (entry, number)
+)"""
+_READIED: Final = """readied AS (
+  INSERT INTO live_attempts
+    (execution_id, task_number, attempt, round, phase, task_type, executor, worker, owner, started_at)
+  SELECT advanced.id, new.number, new.attempt, 0, 'run', new.task_type, new.executor, new.worker,
+    CASE WHEN new.worker IS NOT NULL THEN %(owner)s END, CASE WHEN new.worker IS NOT NULL THEN clock_timestamp() END
+  FROM advanced, unnest(%(new_numbers)s::int[], %(new_attempts)s::int[], %(new_types)s::text[],
+    %(new_executors)s::text[], %(new_workers)s::text[]) AS new (number, attempt, task_type, executor, worker)
+)"""
+_KEPT: Final = """kept AS (
+  INSERT INTO parameters (execution_id, key, value)
+  SELECT advanced.id, changed.key, changed.value
+  FROM advanced, unnest(%(keys)s::text[], %(values)s::text[]) AS changed (key, value)
+  ON CONFLICT (execution_id, key) DO UPDATE SET value = excluded.value
+)"""
+_FORGOTTEN: Final = "forgotten AS (DELETE FROM parameters USING advanced WHERE execution_id = advanced.id)"
+_ARRIVED: Final = """arrived AS (
+  UPDATE live_attempts
+  SET arrived = arrived + 1, phase = CASE WHEN arrived + 1 >= children THEN 'join' ELSE 'wait' END,
+    queued_at = clock_timestamp(), published_at = NULL
+  WHERE execution_id = %(parent_id)s AND task_number = %(parent_number)s AND attempt = %(parent_attempt)s
+    AND round = %(parent_round)s AND phase = 'wait' AND (SELECT count(*) FROM {after}) > 0
+  RETURNING phase, executor
+)"""
+_WHOLE_OR_NOTHING: Final = """1 / (CASE
+  WHEN (SELECT count(*) FROM advanced) = 1 AND (SELECT count(*) FROM released) <> cardinality(%(numbers)s::int[])
+  THEN 0 ELSE 1 END)"""
+_ANSWER: Final = """
+SELECT (SELECT count(*) FROM advanced) AS advanced, {whole} AS whole, {phase} AS phase, {executor} AS executor"""
+
+
+def claim(database: Database, key: AttemptKey, *, worker: str, is_again: bool) -> Claimed | None:
+    """What ``ExecutionStore.claim`` says."""
+    values = bind(key) | {"worker": worker, "owner": owner_of(worker)}
+    with database.autocommit() as connection:
+        row = connection.exec_driver_sql(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).one_or_none()
+    if row is None:
+        return None
+    stored = _in_utc(to_stored(row))
+    if stored.state is ExecutionState.PENDING:
+        stored = replace(stored, state=ExecutionState.PROCESSING)
+    return Claimed(
+        key=key,
+        worker=worker,
+        executor=row.attempt_executor,
+        execution=stored,
+        parameters=_parameters(stored, row.changed),
+        started_at=row.attempt_began_at.astimezone(UTC),
+        now=row.clock.astimezone(UTC),
+        next_position=row.next_position,
+        carry=json.loads(row.carry) if row.carry else None,
+    )
+
+
+def _in_utc(stored: StoredExecution) -> StoredExecution:
+    times: dict[str, Any] = {name: at for name in _TIMES if (at := getattr(stored, name)) is not None}
+    return replace(stored, **{name: at.astimezone(UTC) for name, at in times.items()})
+
+
+def _parameters(stored: StoredExecution, changed: Mapping[str, str] | None) -> dict[str, Value]:
+    current = dict(stored.request)
+    for key, value in (changed or {}).items():
+        current[key] = parse_value(json.loads(value), key)
+    return current
+
+
+def is_common(change: Commit) -> bool:
+    """Whether ``commit`` can write it: results that make tasks ready or end the execution, and nothing unusual."""
+    unusual = (
+        change.withdrawn
+        or change.revoked
+        or change.returned
+        or change.given_back
+        or change.asked_to_end
+        or change.waits
+        or change.children
+        or change.timers
+        or change.fired_timers
+        or change.dropped
+        or change.suspensions
+        or change.resolutions
+        or change.is_restart
+        or change.begins
+        or change.begins_to_stop
+        or (change.outcome is not None and (change.execution.is_limited or change.execution.deadline_at is not None))
+    )
+    released = {key.number for key in change.released}
+    return not unusual and all(each.queue_timeout_s is None and each.number not in released for each in change.ready)
+
+
+def commit(database: Database, change: Commit) -> tuple[Fired, ...] | Refusal:
+    """What ``ExecutionStore.commit`` says, for a change that is common."""
+    join = join_of(change) if change.outcome is not None else None
+    text = _statement(
+        is_over=change.outcome is not None,
+        releases=bool(change.released),
+        readies=bool(change.ready),
+        keeps=change.outcome is None and bool(change.parameters),
+        joins=join is not None,
+    )
+    try:
+        with database.autocommit() as connection:
+            row = connection.exec_driver_sql(text, _values(change, join)).one()
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _DIVISION_BY_ZERO:
+            return Refusal.FENCED
+        raise
+    if not row.advanced:
+        return Refusal.STALE
+    if join is None or row.phase != Phase.JOIN:
+        return ()
+    return (Fired(key=join, executor=row.executor),)
+
+
+@functools.cache
+def _statement(*, is_over: bool, releases: bool, readies: bool, keeps: bool, joins: bool) -> str:
+    after = "released" if releases else "advanced"
+    parts = [
+        _ADVANCED.format(ended=_ENDED if is_over else ""),
+        *([_RELEASED] if releases else []),
+        _RECORDED,
+        *([_READIED] if readies else []),
+        *([_KEPT] if keeps else []),
+        *([_FORGOTTEN] if is_over else []),
+        *([_ARRIVED.format(after=after)] if joins else []),
+    ]
+    checks = {
+        "whole": _WHOLE_OR_NOTHING if releases else "1",
+        "phase": "(SELECT phase FROM arrived)" if joins else "NULL",
+        "executor": "(SELECT executor FROM arrived)" if joins else "NULL",
+    }
+    return "WITH {}".format(", ".join(parts)) + _ANSWER.format(**checks)
+
+
+def _values(change: Commit, join: AttemptKey | None) -> dict[str, Any]:
+    values = advanced(change)
+    values["entries"] = [to_json_text(each.to_json()) for each in change.entries]
+    values["worker"], values["owner"] = change.worker, owner_of(change.worker)
+    if change.released:
+        values["numbers"] = [each.number for each in change.released]
+        values["attempts"] = [each.attempt for each in change.released]
+        values["rounds"] = [each.round for each in change.released]
+    if change.ready:
+        values["new_numbers"] = [each.number for each in change.ready]
+        values["new_attempts"] = [each.attempt for each in change.ready]
+        values["new_types"] = [each.task_type for each in change.ready]
+        values["new_executors"] = [each.executor for each in change.ready]
+        values["new_workers"] = [each.worker for each in change.ready]
+    if change.outcome is None and change.parameters:
+        values["keys"] = list(change.parameters)
+        values["values"] = [to_json_text(to_value(value)) for value in change.parameters.values()]
+    if join is not None:
+        values["parent_id"], values["parent_number"] = join.execution_id, join.number
+        values["parent_attempt"], values["parent_round"] = join.attempt, join.round
+    return values
