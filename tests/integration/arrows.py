@@ -58,12 +58,14 @@ def _path(before, after, kind):
     if kind is EntryKind.RESTARTED:
         return [(before, TaskEvent.RESTARTED)]
     unlikely = {TaskEvent.RESTARTED} | ({TaskEvent.RETURNED} if kind is not EntryKind.RETURNED else set())
-    ahead = deque([(before, [])])
+    ahead, seen = deque([(before, [])]), {before}
     while ahead:
         state, path = ahead.popleft()
         for (source, event), target in TASK_ARROWS.items():
             if source is state and event not in unlikely:
                 if target is after:
                     return [*path, (source, event)]
-                ahead.append((target, [*path, (source, event)]))
+                if target not in seen:
+                    seen.add(target)
+                    ahead.append((target, [*path, (source, event)]))
     raise AssertionError(f"no arrows lead from {before} to {after}")

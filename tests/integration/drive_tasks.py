@@ -59,3 +59,10 @@ def append(before: str, item: str) -> dict[str, str]:
 @task_type("tests.count", light=True)
 def count(before: int) -> dict[str, int]:
     return {"after": before + 1}
+
+
+@task_type("tests.begun")
+def begun(ledger: str, context: TaskContext) -> None:
+    """Note when it was claimed, by the database's clock. One write: lines of several processes do not mix."""
+    with Path(ledger).open("a") as file:
+        file.write(f"{context.execution_id} {context.now.isoformat()}\n")

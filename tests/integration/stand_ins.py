@@ -12,9 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
+from orchestrator.processes.leash import die_with_parent
 from orchestrator.runtime import file_broker
 from orchestrator.runtime.embedded import EmbeddedServices
-from orchestrator.runtime.leash import die_with_parent
 from orchestrator.settings import Settings
 
 
@@ -70,6 +70,8 @@ def celery_app(settings):
 
 
 def driver(home, kind):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what started the tests may have it ignored,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and this too
     program, grace_s = (sys.executable, __file__, kind), 0.5 if kind == "stubborn" else 10
     with EmbeddedServices(Settings(home=home), program=program, grace_s=grace_s) as services:
         services.start_worker(concurrency=1)

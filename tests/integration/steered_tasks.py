@@ -5,6 +5,7 @@
     hold        it waits until the test lets it go, and is done then; ``hold:fail`` fails then
     die         its process ends at once, as by kill -9
     deaf        it keeps the interpreter to itself: nothing can be raised in it
+    ask         it waits as well, and notes in ``LABEL.told`` that it is cancelled when it asks for that
     stubborn    whatever is raised in it, it goes on
 
 Tries are counted in the file ``LABEL`` of the folder, one line each, however often the attempt itself was counted.
@@ -39,9 +40,20 @@ def steered(folder: str, label: str, words: str, context: TaskContext) -> dict[s
             os.kill(os.getpid(), signal.SIGKILL)
         case "deaf":
             all(itertools.repeat(True))
+        case "ask":
+            _wait_and_ask(Path(folder, f"{label}.told"), context)
         case "stubborn":
             _go_on()
     return {"tries": tries}
+
+
+def _wait_and_ask(told: Path, context: TaskContext) -> None:
+    try:
+        while True:
+            time.sleep(PAUSE_S)
+    finally:
+        if context.cancelled():
+            told.touch()
 
 
 def _go_on() -> None:

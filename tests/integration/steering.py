@@ -85,6 +85,11 @@ class Steering:
         """Until it has been tried so often."""
         return until(lambda: self.tries(label)[tries - 1 :], what=f"try {tries} of {label}")[0]
 
+    def wait_for_all(self, label, tries):
+        """Until it has been tried so often; all of them."""
+        self.wait_for(label, tries)
+        return self.tries(label)
+
     def wait_for_state(self, execution_id, state):
         queries = ExecutionQueries(self.system.database)
         until(lambda: queries.state(execution_id) == state, what=f"{state} of {execution_id}")

@@ -143,9 +143,9 @@ def test_a_number_that_is_none(refused, number):
 
 
 def test_an_unknown_task_type_comes_with_its_remedy(refused):
-    message = refused(make_definition(tasks=[make_task(task="billing.export")]))
+    message = refused(make_definition(tasks=[make_task(task="nobody.registers")]))
 
-    assert "task 1 (billing.export): unknown task type 'billing.export'" in message
+    assert "task 1 (nobody.registers): unknown task type 'nobody.registers'" in message
     assert "--include MODULE" in message
 
 

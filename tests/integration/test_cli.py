@@ -510,15 +510,19 @@ def answer(url, login=None):
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"]])
-def test_help_is_quick(folder, command):
-    """No library that takes time is imported for it. The best of three: the machine may be busy."""
-    times_s = []
-    for _ in range(3):
-        began = time.monotonic()
-        assert orchestrator(*command, folder=folder, env={}).returncode == 0
-        times_s.append(time.monotonic() - began)
+def test_help_is_quick_because_it_imports_nothing_heavy(folder, command):
+    code = (
+        "import sys\nfrom orchestrator.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "sys.exit([m for m in ('celery', 'sqlalchemy', 'orchestrator.client') if m in sys.modules] or 0)"
+    )
 
-    assert min(times_s) < 0.5
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], check=False, capture_output=True, text=True, cwd=folder
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage" in done.stdout
 
 
 def test_importing_the_commands_imports_nothing_heavy(folder):

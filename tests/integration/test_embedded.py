@@ -277,7 +277,7 @@ def test_a_worker_that_ended_by_itself_is_reported_with_its_last_words(home):
 
 
 def test_a_child_whose_parent_died_before_it_was_leashed_does_not_start():
-    leash = Path(sys.modules["orchestrator.runtime.leash"].__file__)
+    leash = Path(sys.modules["orchestrator.processes.leash"].__file__)
 
     done = subprocess.run(python("-I", "-S", leash, 1, "--", "echo", "started"), capture_output=True, check=False)
 

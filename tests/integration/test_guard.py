@@ -233,19 +233,89 @@ def test_an_attempt_is_stopped_once_the_question_can_be_answered_again():
     assert ended.stdout.split() == ["stop"]
 
 
+# -- a grace of its own ---------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_code_that_needs_longer_to_end_gets_the_time_that_it_asked_for(limits, ending):
+    script = f"""
+    try:
+        with guard.watch({limits}) as watch:
+            watch.set_grace(60)
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(0.6)  # past the grace that it has otherwise
+                print("cleaned up")
+    except AttemptEnded as ended:
+        print(ended.ending)
+    """
+
+    assert said(script) == ["cleaned", "up", ending]
+
+
+@BOTH
+def test_code_that_asks_for_less_is_ended_sooner(limits, ending):
+    ended = run(f"""
+    with ProcessGuard(grace_s=2 * {LIMIT_S}, look_every_s=0.05).watch({limits}) as watch:
+        watch.set_grace(0.1)
+        while True:
+            try:
+                time.sleep(60)
+            except BaseException:
+                print("told", flush=True)
+    """)
+
+    assert (ended.returncode, ended.stdout.split()) == (1, ["told"])
+
+
+@BOTH
+def test_nobody_gets_more_time_once_the_attempt_is_to_end(limits, ending):
+    ended = run(f"""
+    with guard.watch({limits}) as watch:
+        while True:
+            try:
+                time.sleep(60)
+            except BaseException:
+                watch.set_grace(3600)
+                print("asked", flush=True)
+    """)
+
+    assert (ended.returncode, ended.stdout.split()) == (1, ["asked"])
+
+
+def test_nothing_is_raised_while_the_grace_is_being_set():
+    script = """
+    for _ in range(20_000):
+        try:
+            with guard.watch(timeout_s=random.random() * 200e-6, is_wanted=wanted) as watch:
+                for _ in range(5):
+                    watch.set_grace(60)
+        except AttemptEnded:
+            pass
+    with guard.watch(timeout_s=60, is_wanted=wanted) as watch:  # the lock is free
+        watch.set_grace(1)
+    """
+
+    assert said(script) == []
+
+
 # -- leaving no trace ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("limits", "most", "rounds"),
+    ("limits", "most"),
     [
-        ("timeout_s=random.random() * 200e-6, is_wanted=wanted", 8_000, 20_000),
-        ("timeout_s=None, is_wanted=unwanted", 15_000, 5_000),
+        ("timeout_s=random.random() * 200e-6, is_wanted=wanted", 8_000),
+        ("timeout_s=None, is_wanted=unwanted", 15_000),
     ],
     ids=["timeout", "stop"],
 )
-def test_nothing_is_raised_outside_the_body(limits, most, rounds):
-    """The signal races with both ends of the body. One that strays is printed, or ends the script."""
+def test_nothing_is_raised_outside_the_body(limits, most):
+    """The signal races with both ends of the body. One that strays is printed, or ends the script.
+
+    Tried for as long as it takes to see both ends, and for four seconds: thousands of rounds on an idle machine.
+    """
     script = f"""
     def stray(number, frame):
         print("stray", number)
@@ -254,7 +324,10 @@ def test_nothing_is_raised_outside_the_body(limits, most, rounds):
     sys.setswitchinterval(1e-5)  # the looking thread gets its turn in time
     numbers = (signal.SIGALRM, END_SIGNAL)
     outcomes = set()
-    for round in range({rounds}):
+    until = time.monotonic() + 4
+    for round in itertools.count():
+        if time.monotonic() > until and len(outcomes) == 2:
+            break
         owner = stray if round % 2 else signal.SIG_DFL
         for number in numbers:
             signal.signal(number, owner)
@@ -268,10 +341,9 @@ def test_nothing_is_raised_outside_the_body(limits, most, rounds):
         spin(30)
         assert [signal.getsignal(number) for number in numbers] == [owner, owner]
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-    print(len(outcomes))
     """
 
-    assert said(script) == ["2"]
+    assert said(script) == []
 
 
 def test_watches_within_watches_leave_no_trace_either():
@@ -279,7 +351,8 @@ def test_watches_within_watches_leave_no_trace_either():
     def limits():
         return {"timeout_s": random.choice([None, random.random() * 200e-6]), "is_wanted": wanted}
 
-    for _ in range(10_000):
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
         try:
             with guard.watch(**limits()):
                 try:

@@ -38,15 +38,16 @@ def test_workers_are_seen_until_they_are_stopped_or_killed(system):
     store, (first, second) = WorkerStore(system.database), system.services.workers
 
     until(lambda: len(store.live()) == 2, what="the heartbeat of both workers")
-    beats = {int(each.id.rpartition("/")[2]): each for each in store.live()}
-    assert {each.queues for each in beats.values()} == {(queue_of(system.executor),)}
-    assert {each.id.rpartition("@")[0] for each in beats.values()} == {system.executor}
+    beats = store.live()
+    assert {each.queues for each in beats} == {(queue_of(system.executor),)}
+    assert {each.name.rpartition("@")[0] for each in beats} == {system.executor}
+
+    assert [each.name for each in system.client.workers()] == [each.name for each in beats]
 
     stop([first.process], grace_s=20)
-    (left,) = store.live()
+    (left,) = system.rows(sa.select(workers))
 
-    last_pid = int(left.id.rpartition("/")[2])
-    os.kill(last_pid, signal.SIGKILL)
+    os.kill(left.pid, signal.SIGKILL)
     second.process.wait(20)
     seconds_pass(system, 10.0)
     until(lambda: not store.live(), what="the end of its time")

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.runtime.app import bootstrap
-from orchestrator.service.lost import give_up
+from orchestrator.service.lost import Loss, give_up
 from tests.flows import flow, parameter, task
 from tests.integration.steering import FATAL, INCLUDE, Steering, states
 from tests.integration.system import running_system
@@ -186,7 +186,7 @@ def test_when_a_worker_is_killed_amid_a_rollback_the_rows_say_what_is_left_and_a
 
     other = system.start_worker(there)
     runtime = bootstrap(system.services.settings, raises=True)
-    give_up(execution_id, runtime.services, worker=left.worker, reason="kill -9")  # what finds the death, says so
+    give_up(execution_id, runtime.services, worker=left.worker, loss=Loss("kill -9"))  # what finds the death, says so
     runtime.database.close()
     steering.go("undo-2")
     execution = system.wait(execution_id)

@@ -87,6 +87,11 @@ def test_a_tree_of_1365_executions_completes_with_small_messages_and_each_join_o
     }
 
     names = Counter(each.task for each in sent if each.task)
-    assert names == {"tests.tree.path": EXECUTIONS, JOIN_TASK: PARENTS}
+    needed = {"tests.tree.path": EXECUTIONS, JOIN_TASK: PARENTS}
+    assert names.keys() == needed.keys()
+    again = {
+        name: names[name] - count for name, count in needed.items()
+    }  # what recovery took for lost, while it waited
+    assert all(0 <= count <= EXECUTIONS // 10 for count in again.values()), again
     assert max(each.size_bytes for each in sent) < MOST_BYTES
     print(f"{database}, {broker}: {len(sent)} messages, the largest {max(each.size_bytes for each in sent)} bytes")
