@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXAMPLE := examples/order_fulfilment
 PYTEST ?= $(BIN)/pytest
 
-.PHONY: install run check test test-fast clean
+.PHONY: install run check test test-fast faults clean
 
 install: $(VENV)/installed
 
@@ -33,6 +33,12 @@ test: check
 # No services, no worker processes: seconds.
 test-fast: install
 	$(PYTEST) tests/unit tests/contracts -m "not services and not slow"
+
+# Everything breaks for a while, at random: `make faults SECONDS=600 SEED=7`. Without a seed, another round each time.
+SECONDS ?= 60
+DATABASE ?= postgres
+faults: install
+	$(BIN)/python -m tests.faults.round --seconds $(SECONDS) --database $(DATABASE) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV)
