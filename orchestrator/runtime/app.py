@@ -142,8 +142,7 @@ def make_app(settings: Settings) -> Celery:
         task_queue_max_priority=MOST_URGENT,  # for RabbitMQ; Redis takes priorities without being told
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.concurrency,
-        worker_send_task_events=True,  # what Flower shows
-        task_send_sent_event=True,
+        worker_send_task_events=True,  # what Flower shows; that a message was sent it shows when a worker has it
     )
     app.conf.update(file_broker.celery_settings(broker_url))
     return app
@@ -201,7 +200,7 @@ def _register(app: Celery, name: str, run: Callable[..., None], services: Servic
 def default_runtime() -> Runtime:
     """Everything of this process, by the settings of its environment."""
     runtime = bootstrap(Settings(), raises=False)
-    redis_broker.make_safe()
+    redis_broker.improve()
 
     @signals.worker_process_init.connect(weak=False)
     def prepare_child(**_: object) -> None:
