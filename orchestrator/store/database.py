@@ -43,6 +43,7 @@ _PASSING_SQLITE: Final = frozenset(
 _PASSING_POSTGRESQL: Final = frozenset({"08", "40", "53", "57", "58"})
 _CONFLICTS: Final = frozenset({"40P01", "40001"})  # PostgreSQL: deadlock detected, serialization failure
 _READ_ONLY: Final = "orchestrator_read_only"
+_AT_ONE_MOMENT: Final = "orchestrator_at_one_moment"
 
 
 class Conflict(Unreachable):
@@ -55,7 +56,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url)
         self.engine = _engine(self.url)
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._driver: Any = self.engine.dialect.dbapi
 
     @property
     def is_sqlite(self) -> bool:
@@ -77,10 +78,25 @@ class Database:
             yield connection
 
     @contextmanager
-    def autocommit(self) -> Iterator[sa.Connection]:
-        """A connection on which each statement is a transaction of its own."""
-        with self._connect(self._autocommit) as connection:
-            yield connection
+    def autocommit(self) -> Iterator[Any]:
+        """A cursor of PostgreSQL's driver; each statement is a transaction of its own.
+
+        Without SQLAlchemy around it, which takes longer over a small statement than the server.
+        """
+        try:
+            connection = self.engine.raw_connection()
+            try:
+                yield connection.cursor()
+            except self._driver.Error as error:
+                if self.engine.dialect.is_disconnect(error, connection.driver_connection, None):
+                    connection.invalidate(error)
+                raise
+            finally:
+                connection.close()
+        except self._driver.Error as error:
+            if not self._is_passing(error):
+                raise
+            raise self._away(error) from error
 
     @contextmanager
     def read(self, *, at_one_moment: bool = False) -> Iterator[sa.Connection]:
@@ -90,24 +106,37 @@ class Database:
             at_one_moment: all statements see the database as it is at the first; on SQLite they do so anyway.
         """
         with self._connect() as connected:
-            connection = connected.execution_options(**{_READ_ONLY: True})
-            if at_one_moment and not self.is_sqlite:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            connection = connected.execution_options(**{_READ_ONLY: True, _AT_ONE_MOMENT: at_one_moment})
             with connection.begin():
                 yield connection
 
     @contextmanager
-    def _connect(self, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
+    def _connect(self) -> Iterator[sa.Connection]:
         with FORK_GATE.transaction() if self.is_sqlite else nullcontext():
             try:
-                with (engine or self.engine).connect() as connection:
+                with self.engine.connect() as connection:
                     yield connection
             except sa.exc.DBAPIError as error:
-                if not _is_passing(error):
+                if not (error.connection_invalidated or self._is_passing(error.orig)):
                     raise
-                kind = Conflict if getattr(error.orig, "sqlstate", None) in _CONFLICTS else Unreachable
-                reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-                raise kind("the database", self.url.render_as_string(), reason) from error
+                raise self._away(error.orig) from error
+
+    def _is_passing(self, cause: BaseException | None) -> bool:
+        """Whether the same may succeed later: the server or the disk was away or full, or others were in the way.
+
+        Whether the transaction was written is not known then, if it was its commit that failed.
+        """
+        if isinstance(cause, sqlite3.OperationalError):
+            return getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _PASSING_SQLITE
+        if isinstance(cause, self._driver.OperationalError):
+            state = getattr(cause, "sqlstate", None)
+            return state is None or state[:2] in _PASSING_POSTGRESQL
+        return isinstance(cause, self._driver.InterfaceError)
+
+    def _away(self, cause: BaseException | None) -> Unreachable:
+        kind = Conflict if getattr(cause, "sqlstate", None) in _CONFLICTS else Unreachable
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        return kind("the database", self.url.render_as_string(), reason)
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them: they are still the parent's."""
@@ -166,22 +195,11 @@ def _engine(url: sa.URL) -> sa.Engine:
         FORK_GATE.engines.add(engine)
         return engine
     engine = sa.create_engine(url, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+    sa.event.listen(engine, "connect", _prepare_postgresql)
+    sa.event.listen(engine, "begin", _begin_postgresql)
     sa.event.listen(engine, "checkin", _note_use)
     sa.event.listen(engine, "checkout", functools.partial(_look_after_pause, engine.dialect))
     return engine
-
-
-def _is_passing(error: sa.exc.DBAPIError) -> bool:
-    """Whether the same may succeed later: the server or the disk was away or full, or others were in the way.
-
-    Whether the transaction was written is not known then, if it was its commit that failed.
-    """
-    if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
-        return True
-    if isinstance(error.orig, sqlite3.OperationalError):
-        return getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _PASSING_SQLITE
-    state = getattr(error.orig, "sqlstate", None)
-    return isinstance(error, sa.exc.OperationalError) and (state is None or state[:2] in _PASSING_POSTGRESQL)
 
 
 def _note_use(connection: object, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
@@ -197,6 +215,15 @@ def _look_after_pause(dialect: sa.Dialect, connection: Any, record: Any, proxy: 
         dialect.do_ping(connection)
     except dialect.dbapi.Error as error:
         raise sa.exc.DisconnectionError from error  # the pool opens another one
+
+
+def _prepare_postgresql(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+    connection.autocommit = True  # BEGIN is ours
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    is_at_one_moment = connection.get_execution_options().get(_AT_ONE_MOMENT, False)
+    connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ" if is_at_one_moment else "BEGIN")
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature

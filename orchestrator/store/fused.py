@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Final
-
-import sqlalchemy as sa
 
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
@@ -42,7 +41,8 @@ from orchestrator.store.rows import (
 from orchestrator.store.tables import executions
 
 _DIVISION_BY_ZERO: Final = "22012"
-_TIMES: Final = tuple(each.name for each in executions.c if each.name.endswith("_at"))
+_COLUMNS: Final = tuple(each.name for each in executions.c)
+_CLAIMED: Final = (*_COLUMNS, "attempt_began_at", "next_position", "carry", "attempt_executor", "clock", "changed")
 
 _CLAIM: Final = """
 WITH taken AS (
@@ -58,12 +58,14 @@ WITH taken AS (
   WHERE id IN (SELECT id FROM executions WHERE id = %(b_id)s AND state = 'PENDING' FOR NO KEY UPDATE SKIP LOCKED)
     AND EXISTS (SELECT FROM taken)
 )
-SELECT executions.*, taken.*, clock_timestamp() AS clock, set_config('synchronous_commit', 'off', true),
-  (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = %(b_id)s) AS changed
+SELECT {columns}, taken.*, clock_timestamp(),
+  (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = %(b_id)s),
+  set_config('synchronous_commit', 'off', true)
 FROM taken, executions WHERE executions.id = %(b_id)s
 """
-_CLAIM_FREE: Final = _CLAIM.format(or_again="")
-_CLAIM_AGAIN: Final = _CLAIM.format(or_again=" OR worker = %(worker)s")
+_OF_EXECUTION: Final = ", ".join(f"executions.{name}" for name in _COLUMNS)
+_CLAIM_FREE: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again="")
+_CLAIM_AGAIN: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again=" OR worker = %(worker)s")
 
 _ADVANCED: Final = """advanced AS (
   UPDATE executions
@@ -112,17 +114,18 @@ _WHOLE_OR_NOTHING: Final = """1 / (CASE
   WHEN (SELECT count(*) FROM advanced) = 1 AND (SELECT count(*) FROM released) <> cardinality(%(numbers)s::int[])
   THEN 0 ELSE 1 END)"""
 _ANSWER: Final = """
-SELECT (SELECT count(*) FROM advanced) AS advanced, {whole} AS whole, {phase} AS phase, {executor} AS executor"""
+SELECT (SELECT count(*) FROM advanced), {whole}, {phase}, {executor}"""
 
 
 def claim(database: Database, key: AttemptKey, *, worker: str, is_again: bool) -> Claimed | None:
     """What ``ExecutionStore.claim`` says."""
     values = bind(key) | {"worker": worker, "owner": owner_of(worker)}
-    with database.autocommit() as connection:
-        row = connection.exec_driver_sql(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).one_or_none()
-    if row is None:
+    with database.autocommit() as cursor:
+        found = cursor.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).fetchone()
+    if found is None:
         return None
-    stored = _in_utc(to_stored(row))
+    row = SimpleNamespace(**dict(zip(_CLAIMED, map(_in_utc, found), strict=False)))
+    stored = to_stored(row)
     if stored.state is ExecutionState.PENDING:
         stored = replace(stored, state=ExecutionState.PROCESSING)
     return Claimed(
@@ -131,16 +134,15 @@ def claim(database: Database, key: AttemptKey, *, worker: str, is_again: bool) -
         executor=row.attempt_executor,
         execution=stored,
         parameters=_parameters(stored, row.changed),
-        started_at=row.attempt_began_at.astimezone(UTC),
-        now=row.clock.astimezone(UTC),
+        started_at=row.attempt_began_at,
+        now=row.clock,
         next_position=row.next_position,
         carry=json.loads(row.carry) if row.carry else None,
     )
 
 
-def _in_utc(stored: StoredExecution) -> StoredExecution:
-    times: dict[str, Any] = {name: at for name in _TIMES if (at := getattr(stored, name)) is not None}
-    return replace(stored, **{name: at.astimezone(UTC) for name, at in times.items()})
+def _in_utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def _parameters(stored: StoredExecution, changed: Mapping[str, str] | None) -> dict[str, Value]:
@@ -185,17 +187,17 @@ def commit(database: Database, change: Commit) -> tuple[Fired, ...] | Refusal:
         joins=join is not None,
     )
     try:
-        with database.autocommit() as connection:
-            row = connection.exec_driver_sql(text, _values(change, join)).one()
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _DIVISION_BY_ZERO:
+        with database.autocommit() as cursor:
+            is_advanced, _, phase, executor = cursor.execute(text, _values(change, join)).fetchone()
+    except Exception as error:
+        if getattr(error, "sqlstate", None) == _DIVISION_BY_ZERO:
             return Refusal.FENCED
         raise
-    if not row.advanced:
+    if not is_advanced:
         return Refusal.STALE
-    if join is None or row.phase != Phase.JOIN:
+    if join is None or phase != Phase.JOIN:
         return ()
-    return (Fired(key=join, executor=row.executor),)
+    return (Fired(key=join, executor=executor),)
 
 
 @functools.cache
@@ -220,22 +222,32 @@ def _statement(*, is_over: bool, releases: bool, readies: bool, keeps: bool, joi
 
 def _values(change: Commit, join: AttemptKey | None) -> dict[str, Any]:
     values = advanced(change)
-    values["entries"] = [to_json_text(each.to_json()) for each in change.entries]
+    values["entries"] = _array(to_json_text(each.to_json()) for each in change.entries)
     values["worker"], values["owner"] = change.worker, owner_of(change.worker)
     if change.released:
-        values["numbers"] = [each.number for each in change.released]
-        values["attempts"] = [each.attempt for each in change.released]
-        values["rounds"] = [each.round for each in change.released]
+        values["numbers"] = _array(each.number for each in change.released)
+        values["attempts"] = _array(each.attempt for each in change.released)
+        values["rounds"] = _array(each.round for each in change.released)
     if change.ready:
-        values["new_numbers"] = [each.number for each in change.ready]
-        values["new_attempts"] = [each.attempt for each in change.ready]
-        values["new_types"] = [each.task_type for each in change.ready]
-        values["new_executors"] = [each.executor for each in change.ready]
-        values["new_workers"] = [each.worker for each in change.ready]
+        values["new_numbers"] = _array(each.number for each in change.ready)
+        values["new_attempts"] = _array(each.attempt for each in change.ready)
+        values["new_types"] = _array(each.task_type for each in change.ready)
+        values["new_executors"] = _array(each.executor for each in change.ready)
+        values["new_workers"] = _array(each.worker for each in change.ready)
     if change.outcome is None and change.parameters:
-        values["keys"] = list(change.parameters)
-        values["values"] = [to_json_text(to_value(value)) for value in change.parameters.values()]
+        values["keys"] = _array(change.parameters)
+        values["values"] = _array(to_json_text(to_value(value)) for value in change.parameters.values())
     if join is not None:
         values["parent_id"], values["parent_number"] = join.execution_id, join.number
         values["parent_attempt"], values["parent_round"] = join.attempt, join.round
     return values
+
+
+def _array(items: Iterable[str | int | None]) -> str:
+    """An array as PostgreSQL reads it; the driver takes thirty times as long to write one."""
+    return "{" + ",".join("NULL" if each is None else _quoted(str(each)) for each in items) + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

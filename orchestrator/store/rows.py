@@ -437,7 +437,7 @@ def to_live(row: sa.Row[Any]) -> LiveAttempt:
     )
 
 
-def to_stored(row: sa.Row[Any]) -> StoredExecution:
+def to_stored(row: Any) -> StoredExecution:
     """Read a row of ``executions``."""
     parent = None
     if row.parent_id is not None:
@@ -480,7 +480,7 @@ def to_stored(row: sa.Row[Any]) -> StoredExecution:
     )
 
 
-def _to_replay(row: sa.Row[Any]) -> Replay | None:
+def _to_replay(row: Any) -> Replay | None:
     if row.replay_of is None:
         return None
     return Replay(of=row.replay_of, mode=row.replay_mode, reason=row.replay_reason or "")

@@ -366,11 +366,11 @@ def hold_claim(monkeypatch, database, *, until_told):
     @contextmanager
     def waiting():
         if is_there.is_set():
-            with statement_s_own() as connection:
-                yield connection
+            with statement_s_own() as cursor:
+                yield cursor
             return
         with database.begin() as connection:
-            yield connection
+            yield connection.connection.cursor()
             is_there.set()
             assert until_told.wait(WAIT_S)
 
