@@ -26,6 +26,7 @@ from orchestrator.model.task_types import TASK_TYPES, TaskTypes
 from orchestrator.processes.leash import die_with_parent
 from orchestrator.runtime import file_broker, redis_broker
 from orchestrator.runtime.drain import drain_step
+from orchestrator.runtime.event_flow import EventFlow
 from orchestrator.runtime.guard import ProcessGuard, listen
 from orchestrator.runtime.heartbeat import heartbeat_step
 from orchestrator.runtime.identity import Identity
@@ -91,6 +92,7 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
     app.steps["worker"].update(
         (heartbeat_step(services, identity), drain_step(settings.drain_s), upkeep_step(services, identity))
     )
+    app.steps["consumer"].add(EventFlow)
     return Runtime(settings=settings, app=app, database=database, services=services)
 
 

@@ -9,36 +9,71 @@ runs. So a restart of Redis would end every worker that is busy.
 
 Nothing needs to be put back for us: what is not claimed is published again, what is claimed is not to come again.
 
-Quick: kombu makes a client for every command that it sends, which costs more than the sending. A client has no state
-but its connection pool, so one is enough for as long as the pool is the same.
+Quick: kombu notes each message in Redis when it is fetched, and takes the note back when it is acknowledged, so that
+another worker gets it after the visibility timeout. For a message of ours the rows do that, and sooner, so it is kept
+in memory alone: two transactions less for each message, in the one process that all of a worker's messages go through.
+Foreign messages have nothing else and are noted as ever. And kombu makes a client for every command that it sends,
+which costs more than the sending. A client has no state but its connection pool, so one is enough for as long as the
+pool is the same.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from kombu.transport import redis
+from kombu.transport import redis, virtual
+
+from orchestrator.engine.canvas import parse_celery_id
 
 
 class QoS(redis.QoS):
-    """kombu's, but for a connection that is released."""
+    """kombu's, but for messages of ours, and for a connection that is released."""
+
+    channel: Any  # the stubs do not know all of them
+    _delivered: Any
+    _flush: Any
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note that a message was fetched."""
+        if _is_ours(message):
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put back what is not acknowledged, if that can be."""
         if self._is_connected:
+            self._flush()
+            for tag, message in list(self._delivered.items()):
+                if _is_ours(message):
+                    self._put_back(message, leftmost=False)
+                    del self._delivered[tag]
             super().restore_unacked(client)
         elif self._delivered is not None:
             self._delivered.clear()
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge, if that can be: what ended after its connection was lost has been put back, or comes again."""
-        if self._is_connected:
+        if _is_ours(self._delivered.get(delivery_tag)):
+            virtual.QoS.ack(self, delivery_tag)
+        elif self._is_connected:
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Likewise."""
-        if self._is_connected:
+        message = self._delivered.get(delivery_tag)
+        if _is_ours(message):
+            if requeue and self._is_connected:
+                self._put_back(message, leftmost=True)
+            virtual.QoS.ack(self, delivery_tag)
+        elif self._is_connected:
             super().reject(delivery_tag, requeue=requeue)
+
+    def _put_back(self, message: Any, *, leftmost: bool) -> None:
+        came = message.delivery_info
+        with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
+            self.channel._do_restore_message(message._raw, came["exchange"], came["routing_key"], pipe, leftmost)
+            pipe.execute()
 
     @property
     def _is_connected(self) -> bool:
@@ -46,7 +81,12 @@ class QoS(redis.QoS):
         return connection is not None and connection.client is not None
 
 
-_CHANNEL: Final[Any] = redis.Channel  # the stubs do not know all of it
+def _is_ours(message: Any) -> bool:
+    """Whether a message is for an attempt. None: it was acknowledged before."""
+    return message is not None and parse_celery_id(str(message.headers.get("id"))) is not None
+
+
+_CHANNEL: Final[Any] = redis.Channel  # likewise
 _make_client: Final = _CHANNEL._create_client
 
 
