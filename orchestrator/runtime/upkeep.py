@@ -24,7 +24,7 @@ from orchestrator.service.apply import start_held
 from orchestrator.service.limits import look_at_limits
 from orchestrator.service.pursue import pursue_marked
 from orchestrator.service.recovery import Republisher, take_over
-from orchestrator.service.schedules import fire_due_schedules
+from orchestrator.service.schedules import fire_due_schedules, next_schedule_in_s
 from orchestrator.service.services import Services
 from orchestrator.service.timers import fire_due_timers
 
@@ -77,7 +77,7 @@ def _jobs(parent: Any, identity: Identity) -> list[_Job]:
         _Job(obey_revokes, every_s=LOOK_EVERY_S),
         _Job(take_over_lost, every_s=RECOVER_EVERY_S),
         _Job(republish, every_s=RECOVER_EVERY_S),
-        _Job(_fire_schedules, every_s=1.0),
+        _Job(_fire_schedules, every_s=5.0),  # one that was published since may be due
         _Job(_look_at_limits, every_s=5.0),
         _Job(_end_stops, every_s=5.0),  # whoever stops something ends it, too: this is for what a crash has left
         _Job(_sweep, every_s=SWEEP_EVERY_S),
@@ -85,7 +85,10 @@ def _jobs(parent: Any, identity: Identity) -> list[_Job]:
 
 
 def _fire_schedules(services: Services) -> float | None:
-    return 0.0 if fire_due_schedules(services) else None
+    next_in_s = next_schedule_in_s(services)
+    if next_in_s == 0:
+        fire_due_schedules(services)
+    return next_in_s
 
 
 def _look_at_limits(services: Services) -> float | None:

@@ -49,6 +49,11 @@ def fire_due_schedules(services: Services) -> int:
     return sum(_fire(schedule, now, store=store, services=services) for schedule in due)
 
 
+def next_schedule_in_s(services: Services) -> float | None:
+    """In how many seconds a schedule is due; None if none will be."""
+    return ScheduleStore(services.store.database).next_in_s()
+
+
 def list_schedules(services: Services, *, place: Place, integration: str | None = None) -> list[Schedule]:
     """The schedules of a place, or of one integration there, by name."""
     store = ScheduleStore(services.store.database)

@@ -100,10 +100,11 @@ class Database:
 
     @contextmanager
     def read(self, *, at_one_moment: bool = False) -> Iterator[sa.Connection]:
-        """A transaction that only reads, and blocks nobody.
+        """For statements that only read, and block nobody.
 
         Args:
-            at_one_moment: all statements see the database as it is at the first; on SQLite they do so anyway.
+            at_one_moment: all statements see the database as it is at the first; on SQLite they do so anyway. On
+                PostgreSQL each of them would see its own moment in a common transaction too, so there is none.
         """
         with self._connect() as connected:
             connection = connected.execution_options(**{_READ_ONLY: True, _AT_ONE_MOMENT: at_one_moment})
@@ -222,8 +223,11 @@ def _prepare_postgresql(connection: Any, record: object) -> None:  # noqa: ARG00
 
 
 def _begin_postgresql(connection: sa.Connection) -> None:
-    is_at_one_moment = connection.get_execution_options().get(_AT_ONE_MOMENT, False)
-    connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ" if is_at_one_moment else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get(_AT_ONE_MOMENT, False):
+        connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    elif not options.get(_READ_ONLY, False):
+        connection.exec_driver_sql("BEGIN")
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature

@@ -82,19 +82,21 @@ class ScheduleStore:
     def due(self, *, limit: int) -> tuple[list[Schedule], datetime]:
         """Schedules whose time has come, the longest overdue first, and the database's clock."""
         statement = (
-            sa.select(schedules)
-            .join(versions, versions.c.id == schedules.c.version_id)
-            .where(
-                schedules.c.state == ScheduleState.ACTIVE.value,
-                schedules.c.next_at <= now(),
-                versions.c.state == "ACTIVE",  # whoever takes a version back need not know of schedules
-            )
+            _to_fire(sa.select(schedules))
+            .where(schedules.c.next_at <= now())
             .order_by(schedules.c.next_at, *_IN_ORDER)
             .limit(limit)
         )
         with self.database.read() as connection:
             found = [_to_schedule(row) for row in connection.execute(statement)]
             return found, _clock(connection)
+
+    def next_in_s(self) -> float | None:
+        """In how many seconds the next schedule is due, 0 at least; None if none will be."""
+        statement = _to_fire(sa.select(sa.func.min(schedules.c.next_at), now()))
+        with self.database.read() as connection:
+            first, clock = connection.execute(statement).one()
+        return None if first is None else max((first - clock).total_seconds(), 0.0)
 
     def advance(self, seen: Schedule, *, next_at: datetime | None, execution: NewExecution | None) -> bool:
         """Fire a due schedule: store the execution and set the next time, both or neither.
@@ -262,6 +264,13 @@ def _is(key: Mapping[str, str]) -> tuple[sa.ColumnElement[bool], ...]:
 def _is_stored(connection: sa.Connection, execution_id: str) -> bool:
     found = connection.execute(sa.select(executions.c.id).where(executions.c.id == execution_id))
     return found.one_or_none() is not None
+
+
+def _to_fire(statement: Any) -> Any:
+    """What will fire; whoever takes a version back need not know of schedules."""
+    return statement.join(versions, versions.c.id == schedules.c.version_id).where(
+        schedules.c.state == ScheduleState.ACTIVE.value, versions.c.state == "ACTIVE"
+    )
 
 
 def _clock(connection: sa.Connection) -> datetime:

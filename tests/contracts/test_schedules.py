@@ -19,6 +19,7 @@ from orchestrator.service.schedules import (
     execution_id_of,
     fire_due_schedules,
     list_schedules,
+    next_schedule_in_s,
     pause_schedule,
     resume_schedule,
 )
@@ -121,6 +122,21 @@ def test_a_schedule_of_the_same_times_goes_on_under_the_next_version(world):
     version_id, _ = world.publish(scheduled(description="new"))
 
     assert found(world) == replace(before, version_id=version_id)
+
+
+def test_it_is_known_when_to_look_again(world):
+    assert next_schedule_in_s(world.services) is None
+    world.publish(scheduled())
+    day_s = 24 * 3600
+    assert 0 < next_schedule_in_s(world.services) <= day_s
+
+    make_due(world)
+    assert next_schedule_in_s(world.services) == 0
+    fire(world)
+    assert 0 < next_schedule_in_s(world.services) <= day_s
+
+    pause_schedule("flow", NIGHTLY, world.services, place=HERE)
+    assert next_schedule_in_s(world.services) is None
 
 
 @pytest.mark.parametrize("change", [{"crons": {NIGHTLY: HOURLY}}, {"time_zone": "Asia/Tokyo"}])
