@@ -9,6 +9,8 @@ looking up a large expression would cost more than the server takes to run it.
   everybody locks.
 * All or nothing: the parts look at ``advanced``. What cannot be known before, that an attempt is not this worker's any
   more, makes the statement fail, by a division by zero, and so undoes it.
+* ``(state = 'PENDING') IS TRUE`` cannot be looked up in an index on the state. The planner, as long as it knows nothing
+  of a new table, would do so, and read all that are PENDING for each claim.
 * A claim may be undone by a crash of the server within a second, as ``Database.begin`` says.
 """
 
@@ -55,7 +57,8 @@ WITH taken AS (
     executor AS attempt_executor
 ), begun AS (
   UPDATE executions SET state = 'PROCESSING', updated_at = clock_timestamp()
-  WHERE id IN (SELECT id FROM executions WHERE id = %(b_id)s AND state = 'PENDING' FOR NO KEY UPDATE SKIP LOCKED)
+  WHERE id IN (SELECT id FROM executions
+      WHERE id = %(b_id)s AND (state = 'PENDING') IS TRUE FOR NO KEY UPDATE SKIP LOCKED)
     AND EXISTS (SELECT FROM taken)
 )
 SELECT {columns}, taken.*, clock_timestamp(),
