@@ -13,14 +13,11 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from orchestrator.errors import SchemaOutdated, Unreachable
 from orchestrator.store.forks import FORK_GATE
@@ -41,6 +38,7 @@ _PASSING_SQLITE: Final = frozenset(
 )
 # PostgreSQL's classes: connection, rollback (deadlock, serialization), resources (disk full), shutdown, system error.
 _PASSING_POSTGRESQL: Final = frozenset({"08", "40", "53", "57", "58"})
+_VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table("alembic_version"))
 _CONFLICTS: Final = frozenset({"40P01", "40001"})  # PostgreSQL: deadlock detected, serialization failure
 _READ_ONLY: Final = "orchestrator_read_only"
 _AT_ONE_MOMENT: Final = "orchestrator_at_one_moment"
@@ -158,16 +156,20 @@ class Database:
         """Bring the schema to this code's version; safe to call at any time, also by several processes at once."""
         if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
-        config = _alembic_config()
+        if self.schema_version() == _newest_version():
+            return
+        from orchestrator.store.migrate import migrate  # imports alembic
+
         with self.begin() as connection:
             self.lock(connection, "orchestrator migrations")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection)
 
     def schema_version(self) -> str | None:
         """The schema's version in this database, or None if it has none yet."""
         with self.read() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(_VERSION).scalar_one_or_none()
 
     def check_schema(self) -> None:
         """Make sure that code and schema fit.
@@ -176,16 +178,16 @@ class Database:
             SchemaOutdated: they do not.
             Unreachable: no answer.
         """
-        found, expected = self.schema_version(), ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        found, expected = self.schema_version(), _newest_version()
         if found != expected:
-            raise SchemaOutdated(found or "empty", str(expected))
+            raise SchemaOutdated(found or "empty", expected)
 
 
-def _alembic_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", "orchestrator.store:migrations")
-    config.set_main_option("path_separator", "os")
-    return config
+@functools.cache
+def _newest_version() -> str:
+    """The version that the newest migration is named after."""
+    names = [each.name for each in resources.files("orchestrator.store.migrations.versions").iterdir()]
+    return max(name.partition("_")[0] for name in names if name[0].isdecimal())
 
 
 def _engine(url: sa.URL) -> sa.Engine:

@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from orchestrator.errors import SchemaOutdated, Unreachable
 from orchestrator.store import database as stored_in
-from orchestrator.store.database import Database, _alembic_config
+from orchestrator.store.database import Database
+from orchestrator.store.migrate import alembic_config
 from orchestrator.store.tables import celery_results, metadata, versions
 from tests.contracts.stored import at_once, rows_of
 from tests.services import postgres_url
@@ -137,11 +139,13 @@ def test_a_schema_of_another_version_is_refused(database):
         database.check_schema()
 
 
+def test_the_version_that_is_expected_is_the_head_of_the_migrations(database):
+    assert database.schema_version() == ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
 def test_migrations_can_be_undone(database):
-    config = _alembic_config()
     with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(alembic_config(connection), "base")
 
     with database.read() as connection:
         assert sa.inspect(connection).get_table_names() == ["alembic_version"]
