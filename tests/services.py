@@ -10,7 +10,9 @@ import atexit
 import functools
 import itertools
 import os
+import random
 import shutil
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -227,6 +229,32 @@ def rabbitmq_url() -> str:
     """A broker URL. Everybody shares it, so name your queues uniquely."""
     require("rabbitmq")
     return _rabbitmq()
+
+
+# -- ports ---------------------------------------------------------------------------------------------------------
+
+_PORTS = range(20_000, 32_000)  # below those that the kernel hands out to clients
+_reserved: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """A port that nobody listens at, and that no other process of tests gets as long as this one lives.
+
+    Each that is given away is a name in the kernel's list of sockets, which goes with the process: a server may start
+    at its port late, and be away from it for a while.
+    """
+    while True:
+        port = random.choice(_PORTS)
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0orchestrator-tests-port-{port}")
+            with closing(socket.socket()) as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+        else:
+            _reserved.append(reservation)
+            return port
 
 
 # -- processes -----------------------------------------------------------------------------------------------------

@@ -21,12 +21,18 @@ from orchestrator.store.rows import (
     ParentLink,
     Wait,
 )
-from orchestrator.store.tables import metadata
+from orchestrator.store.tables import metadata, now
 from orchestrator.store.versions import VersionStore
 
 PLACE = {"project": "default", "location": "local"}
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SUCCESS = Outcome(state=ExecutionState.SUCCEEDED)
+
+
+def clock(database):
+    """What it says that the time is; what happens between two looks is stamped between the two."""
+    with database.read() as connection:
+        return connection.execute(sa.select(now())).scalar_one()
 
 
 def make_document(name="flow", **more):

@@ -8,14 +8,12 @@ PostgreSQL and a Redis also die with a test process that is killed; RabbitMQ's s
 """
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -27,19 +25,10 @@ from redis.retry import Retry
 from orchestrator.processes.leash import leashed
 from orchestrator.runtime.children import stop, tail
 from tests.integration.processes import require
+from tests.services import free_port
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
-_PORTS = range(20_000, 32_000)  # below those that the kernel hands out to clients
-
-
-def free_port():
-    """One that nobody listens at, and no client gets by chance before its server is there."""
-    while True:
-        port = random.choice(_PORTS)
-        with closing(socket.socket()) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Server:

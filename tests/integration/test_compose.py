@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -23,7 +22,7 @@ from orchestrator import Orchestrator
 from orchestrator.model.states import ExecutionState
 from orchestrator.settings import Settings
 from tests.integration.waiting import until
-from tests.services import postgres_url, redis_url
+from tests.services import free_port, postgres_url, redis_url
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -78,12 +77,6 @@ def stack(tmp_path_factory):
         )
         client = ends.enter_context(Orchestrator(settings))
         yield Stack(client, f"http://127.0.0.1:{port}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start(name: str, command: list[str], environment: dict[str, str], home: Path, ends: ExitStack) -> None:
