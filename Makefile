@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/order_fulfilment
 PYTEST ?= $(BIN)/pytest
+# Tests mostly wait for processes of theirs. A file stays in one process, whose module has one running system.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install run check test test-fast faults clean
 
@@ -28,11 +30,11 @@ check: install
 	$(BIN)/lint-imports
 
 test: check
-	$(PYTEST)
+	$(PYTEST) $(PARALLEL)
 
 # No services, no worker processes: seconds.
 test-fast: install
-	$(PYTEST) tests/unit tests/contracts -m "not services and not slow"
+	$(PYTEST) $(PARALLEL) tests/unit tests/contracts -m "not services and not slow"
 
 # Everything breaks for a while, at random: `make faults SECONDS=600 SEED=7`. Without a seed, another round each time.
 SECONDS ?= 60

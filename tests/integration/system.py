@@ -93,7 +93,7 @@ def running_system(
         )
         if broker_url.startswith("amqp"):
             stack.callback(_delete_queue, broker_url, queue_of(executor))
-        services = stack.enter_context(EmbeddedServices(settings))
+        services = stack.enter_context(EmbeddedServices(settings, grace_s=0))
         client = stack.enter_context(Orchestrator(settings))
         system = System(settings, services, client, opened, executor)
         for _ in range(workers):
