@@ -62,7 +62,7 @@ class Pipe:
         self._handle = os.open(path, os.O_RDWR)  # O_RDWR: neither side waits for the other to open it
         self._buffer = b""
 
-    def line(self, *, within_s=10.0):
+    def line(self, *, within_s=30.0):
         """The next line."""
         deadline = time.monotonic() + within_s
         while b"\n" not in self._buffer:

@@ -72,7 +72,7 @@ def celery_app(settings):
 def driver(home, kind):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what started the tests may have it ignored,
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and this too
-    program, grace_s = (sys.executable, __file__, kind), 0.5 if kind == "stubborn" else 10
+    program, grace_s = (sys.executable, __file__, kind), 1 if kind == "stubborn" else 10
     with EmbeddedServices(Settings(home=home), program=program, grace_s=grace_s) as services:
         services.start_worker(concurrency=1)
         match sys.stdin.readline().strip():

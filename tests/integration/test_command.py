@@ -136,7 +136,7 @@ def test_the_output_of_a_command_that_is_killed_is_kept_to_the_last_byte(system,
 
 
 def test_the_timeout_of_the_task_ends_the_command_too(system, pipe):
-    slow = {**tree(pipe, "tree"), "timeoutMs": 1500}
+    slow = {**tree(pipe, "tree"), "timeoutMs": 5000}
 
     execution = system.execute(flow("slow", slow))
 

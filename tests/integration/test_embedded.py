@@ -21,6 +21,8 @@ from tests.integration.processes import Pipe, python, require, still_alive, tagg
 
 pytestmark = pytest.mark.services
 
+LIMIT_S = 60
+
 
 @pytest.fixture
 def home(tmp_path):
@@ -232,14 +234,14 @@ def test_everything_is_gone_after_the_command_workers_first(home, pipe, tag, way
     with start_driver(home, kind) as driver:
         pids = [*map(int, pipe.line().split()), redis_pid(home)]
         if isinstance(way, str):
-            driver.communicate(f"{way}\n", timeout=10)
+            driver.communicate(f"{way}\n", timeout=LIMIT_S)
         else:
             driver.send_signal(way)
-            driver.communicate(timeout=10)
+            driver.communicate(timeout=LIMIT_S)
 
     assert driver.returncode == status
     assert pipe.line(within_s=1) == "redis answers: True"
-    assert still_alive(pids, within_s=0.5) == []
+    assert still_alive(pids) == []
     assert tagged(tag) == []
     assert list((home / "run").glob("*-*")) == []
 
@@ -248,7 +250,7 @@ def test_everything_is_gone_after_kill_9_of_the_command(home, pipe, tag):
     with start_driver(home, "obedient") as driver:
         pids = [*map(int, pipe.line().split()), redis_pid(home)]
         driver.kill()
-        driver.communicate(timeout=10)
+        driver.communicate(timeout=LIMIT_S)
 
     assert still_alive(pids) == []
     assert tagged(tag) == []
@@ -259,7 +261,7 @@ def test_the_terminals_ctrl_c_does_not_reach_the_children(home, pipe, tag):
         worker, its_child = map(int, pipe.line().split())
         sessions = {os.getsid(pid) for pid in (worker, its_child)}
         redis_session = os.getsid(redis_pid(home))
-        driver.communicate("leave\n", timeout=10)
+        driver.communicate("leave\n", timeout=LIMIT_S)
 
     assert sessions == {worker}
     assert redis_session not in {worker, os.getsid(0)}

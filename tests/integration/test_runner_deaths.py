@@ -224,11 +224,11 @@ def test_a_shim_that_is_dead_and_not_taken_note_of_owns_nothing(commands):
 
 def test_only_what_has_the_very_tag_is_ended(commands):
     tags = [f"{commands.attempt}/x", f"{commands.attempt}/xy", f"{commands.attempt}/"]
+    # Whoever sweeps this machine meanwhile is to think that all of them belong to somebody.
+    waiting = python("-c", "import signal; signal.pause()", "orchestrator/processes/shim.py")
+    shims = [subprocess.Popen([*waiting, tag]) for tag in tags]
     mine, *others = [subprocess.Popen(["sleep", "1000"], env={TAG: tag}) for tag in tags]
     others.append(subprocess.Popen(["sleep", "1000"], env={"OTHER": tags[0]}))
-    # Whoever sweeps this machine meanwhile is to think that the others belong to somebody.
-    waiting = python("-c", "import signal; signal.pause()", "orchestrator/processes/shim.py")
-    shims = [subprocess.Popen([*waiting, tag]) for tag in tags[1:]]
 
     assert sweep_tag(tags[0]) == 1
 
