@@ -33,7 +33,7 @@ from orchestrator.store.tables import metadata
 
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
-START_LIMIT_S = 10.0
+START_LIMIT_S = 60.0
 STOP_LIMIT_S = 10.0
 REDIS_DATABASES = 1000
 

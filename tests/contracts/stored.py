@@ -166,7 +166,7 @@ def at_once(*calls):
     barrier = Barrier(len(calls))
 
     def run(call):
-        barrier.wait(10)
+        barrier.wait(60)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:

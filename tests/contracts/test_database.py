@@ -110,7 +110,7 @@ def test_processes_that_upgrade_at_the_same_time_make_one_schema(empty_url):
     assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
 
     with ThreadPoolExecutor(3) as pool:
-        said = list(pool.map(lambda process: process.communicate("go\n", timeout=30)[1], processes))
+        said = list(pool.map(lambda process: process.communicate("go\n", timeout=60)[1], processes))
 
     assert said == [""] * 3
     assert [process.returncode for process in processes] == [0] * 3

@@ -478,7 +478,7 @@ def test_of_two_last_parts_at_once_one_publishes(app, backend, published, round_
     barrier = Barrier(2)
 
     def arrive(index):
-        barrier.wait(10)
+        barrier.wait(60)
         backend.on_chord_part_return(make_request(body, index=index), states.SUCCESS, index)
 
     with ThreadPoolExecutor(2) as pool:
@@ -493,7 +493,7 @@ def test_a_size_and_the_last_part_at_once_publish_once(app, backend, published):
     barrier = Barrier(2)
 
     def at_once(call):
-        barrier.wait(10)
+        barrier.wait(60)
         call()
 
     with ThreadPoolExecutor(2) as pool:

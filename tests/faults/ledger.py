@@ -52,7 +52,7 @@ class Ledger:
     def lines(self, label=None):
         return [each for each in read_lines(self.folder) if label in (None, each.label)]
 
-    def wait_for(self, label, tries=1, *, within_s=30.0):
+    def wait_for(self, label, tries=1, *, within_s=60.0):
         """The line of this try of the labelled task."""
         found = until(lambda: self.lines(label)[tries - 1 :], within_s=within_s, what=f"try {tries} of {label}")
         return found[0]

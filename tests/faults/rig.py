@@ -31,7 +31,7 @@ from tests.integration.processes import still_alive, tagged
 from tests.integration.waiting import until
 
 INCLUDE = ("tests.faults.effects", "tests.integration.drive_tasks")
-REACHABLE_LIMIT_S = 20.0
+REACHABLE_LIMIT_S = 60.0
 DRAIN_S = 2.0  # so that a test need not wait for the usual twenty
 _FINAL = [state.value for state in FINAL_EXECUTION_STATES]
 
@@ -90,10 +90,10 @@ class Rig:
         self.expected[execution_id] = {state.value for state in ends}
         return execution_id
 
-    def execute(self, definition, parameters=None, *, within_s=60.0, supervised=True, **more):
+    def execute(self, definition, parameters=None, *, within_s=120.0, supervised=True, **more):
         return self.wait(self.submit(definition, parameters, **more), within_s=within_s, supervised=supervised)
 
-    def wait(self, execution_id, *, within_s=60.0, supervised=True):
+    def wait(self, execution_id, *, within_s=120.0, supervised=True):
         """The execution once it is final."""
 
         def is_over():
@@ -163,7 +163,7 @@ class Rig:
             app.backend.database.close()
             app.close()
 
-    def check(self, *, within_s=30.0):
+    def check(self, *, within_s=90.0):
         """Everything comes to its end, and the books are right; what a check before has told is not told again."""
         self.settle(within_s=within_s)
         found = [each for each in self.violations() if each not in self._told]

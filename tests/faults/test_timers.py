@@ -47,7 +47,7 @@ def test_a_retry_that_is_due_while_its_worker_dies_comes_once(rig, label, point)
     worker = rig.start_worker(failpoints=f"{point}=kill9@1")
     execution_id = rig.submit(flow("retried", rig.ledger.task(1, "fail:1", label=label, **RETRIED)))
 
-    until(is_dead(worker), within_s=30, what="the death of the worker")
+    until(is_dead(worker), what="the death of the worker")
     let_time_pass(rig)
     execution = rig.wait(execution_id)
 
@@ -66,11 +66,11 @@ def test_a_time_that_has_come_while_its_worker_dies_starts_one_execution(rig, la
     with rig.database.begin() as connection:
         connection.execute(sa.update(schedules).where(schedules.c.integration == name).values(next_at=LONG_AGO))
 
-    until(is_dead(worker), within_s=30, what="the death of the worker")
+    until(is_dead(worker), what="the death of the worker")
     rig.dismiss(worker)
     for _ in range(2):
         rig.start_worker(executor=DEFAULT_EXECUTOR)
-    (row,) = until(lambda: rig.rows(sa.select(executions).where(executions.c.integration == name)), within_s=30)
+    (row,) = until(lambda: rig.rows(sa.select(executions).where(executions.c.integration == name)))
     execution = rig.wait(row.id, supervised=False)
 
     assert execution.state is ExecutionState.SUCCEEDED
@@ -88,8 +88,8 @@ def test_who_dies_while_it_recovers_is_recovered_itself(rig, redis_server, label
     with redis_server.client() as client:
         client.flushall()
     rig.ledger.let_go(f"twice-{label}-child")
-    until(is_dead(second), within_s=30, what="the death of the second worker")
+    until(is_dead(second), what="the death of the second worker")
     let_time_pass(rig)
-    execution = rig.wait(execution_id, within_s=90)
+    execution = rig.wait(execution_id)
 
     assert execution.state is ExecutionState.SUCCEEDED

@@ -183,7 +183,7 @@ def test_a_worker_that_was_stopped_for_long_cannot_write_what_was_given_to_anoth
     rig.start_worker().wait_until_ready()
 
     worker.pause()
-    rig.ledger.wait_for(label, tries=2, within_s=60)
+    rig.ledger.wait_for(label, tries=2)
     worker.resume()
     rig.ledger.let_go(label)
     execution = rig.wait(execution_id)
@@ -219,7 +219,7 @@ def test_what_a_stopping_worker_does_not_finish_in_time_goes_to_another(rig, lab
     rig.start_worker().wait_until_ready()
 
     worker.tell(signal.SIGTERM)
-    rig.ledger.wait_for(label, tries=2, within_s=60)
+    rig.ledger.wait_for(label, tries=2)
     rig.ledger.let_go(label)
     execution = rig.wait(execution_id)
 

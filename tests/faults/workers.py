@@ -42,7 +42,7 @@ class WorkerNode:
         return children(self.process.pid)[0] if self.is_elsewhere else self.process.pid
 
     def wait_until_ready(self):
-        until(lambda: self.is_ready() or not self.is_alive(), within_s=60, what="the start of a worker")
+        until(lambda: self.is_ready() or not self.is_alive(), what="the start of a worker")
         assert self.is_alive(), f"a worker did not start: {tail(self.log_file, lines=15)}"
         return self
 

@@ -24,7 +24,7 @@ from orchestrator.store.tables import live_attempts
 from tests.integration.waiting import until
 from tests.services import postgres_database, sqlite_database
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 @dataclass

@@ -15,7 +15,7 @@ from celery.result import GroupResult
 from tests.services import postgres_database, redis_url, sqlite_database, stop
 
 pytestmark = pytest.mark.services
-LIMIT_S = 30
+LIMIT_S = 60
 ROOT = Path(__file__).parents[2]
 APP = "tests.integration.canvas_app"
 

@@ -31,7 +31,7 @@ from tests.integration.processes import still_alive, tagged
 pytestmark = pytest.mark.services
 
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))
-COMMAND_LIMIT_S = 30
+COMMAND_LIMIT_S = 60
 EXECUTION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 TASK_TYPES = """
 import time
@@ -364,7 +364,7 @@ def on_a_terminal(*arguments, folder, env):
                 seen += os.read(ours, 65536)
             except OSError:  # Linux says EIO when the other side is closed
                 break
-        return process.wait(5), seen.decode()
+        return process.wait(COMMAND_LIMIT_S), seen.decode()
     finally:
         process.kill()
         process.wait()

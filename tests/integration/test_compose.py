@@ -44,7 +44,7 @@ class Stack:
         request = urllib.request.Request(self.flower + path, data=b"" if post else None)
         if auth is not None:
             request.add_header("Authorization", "Basic " + base64.b64encode(auth.encode()).decode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
 
@@ -88,7 +88,7 @@ def start(name: str, command: list[str], environment: dict[str, str], home: Path
         [str(BIN / command[0]), *command[1:]], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
     )
     if name == "migrate":
-        assert process.wait(30) == 0, (home / f"{name}.log").read_text()
+        assert process.wait(60) == 0, (home / f"{name}.log").read_text()
         return
     ends.callback(process.wait, 20)
     ends.callback(process.terminate)

@@ -42,7 +42,7 @@ def left_running(script: str, folder: Path, env: dict[str, str]):
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
 
 def typed(script: str, folder: Path, env: dict[str, str]) -> tuple[str, dict[str, str]]:

@@ -204,11 +204,11 @@ def test_celery_s_own_command_starts_the_same_worker(system, tmp_path):
     try:
         system.start_worker(ours, concurrency=1)
         executions = [
-            system.wait(system.client.submit(chain("same", 3, "tests.nothing"), executor=executor), within_s=40)
+            system.wait(system.client.submit(chain("same", 3, "tests.nothing"), executor=executor))
             for executor in (celery, ours)
         ]
         names = [f"{each}@{os.uname().nodename}" for each in (celery, ours)]
-        inspect = system.client._open().app.control.inspect(names, timeout=10, limit=len(names))
+        inspect = system.client._open().app.control.inspect(names, timeout=60, limit=len(names))
         registered, configured = inspect.registered(), inspect.conf()
     finally:
         stop([process], grace_s=10)

@@ -192,7 +192,7 @@ def test_a_message_in_a_file_appears_complete_or_not_at_all(home):
     sender.start()
     with connect() as connection, connection.SimpleQueue("q") as queue:
         while len(got) < 500:
-            message = queue.get(timeout=10)
+            message = queue.get(timeout=LIMIT_S)
             got.append(message.payload["number"])
             message.ack()
     sender.join()

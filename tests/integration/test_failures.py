@@ -67,7 +67,7 @@ def test_a_synchronous_execution_is_asynchronous_after_a_suspension(steering):
     steering.wait_for_state(execution_id, ExecutionState.SUSPENDED)
     steering.system.client.suspensions.lift(execution_id)
 
-    execution = steering.system.client.wait(execution_id, timeout_s=30)
+    execution = steering.system.client.wait(execution_id, timeout_s=60)
 
     assert execution.state is ExecutionState.SUCCEEDED
     assert len(steering.tries(2)) == 2
@@ -314,7 +314,7 @@ def test_a_catcher_takes_a_suspension_that_is_rejected(steering):
     steering.wait_for_state(execution_id, ExecutionState.SUSPENDED)
     steering.system.client.suspensions.resolve(execution_id, approve=False)
 
-    execution = steering.system.client.wait(execution_id, timeout_s=30)
+    execution = steering.system.client.wait(execution_id, timeout_s=60)
 
     assert states(execution) == {1: "FAILED", 9: "SUCCEED"}
     assert execution.state is ExecutionState.SUCCEEDED

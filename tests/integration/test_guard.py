@@ -406,7 +406,7 @@ def test_an_alarm_of_somebody_else_that_was_due_meanwhile_comes_afterwards():
     with guard.watch(timeout_s=60, is_wanted=wanted):
         time.sleep(1.1)
         print(rung.is_set())
-    print(rung.wait(10))
+    print(rung.wait(60))
     """
 
     assert said(script) == ["False", "True"]
@@ -609,7 +609,7 @@ def test_the_pool_child_of_a_worker_is_replaced_and_its_attempt_counts_as_lost()
 
     def outcome(body, **limits):
         try:
-            return pool.apply_async(attempt, (body,), limits).get(timeout=20)
+            return pool.apply_async(attempt, (body,), limits).get(timeout=60)
         except Exception as error:
             return str(error).splitlines()[-2]
 

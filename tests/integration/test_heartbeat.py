@@ -48,7 +48,7 @@ def test_workers_are_seen_until_they_are_stopped_or_killed(system):
     (left,) = system.rows(sa.select(workers))
 
     os.kill(left.pid, signal.SIGKILL)
-    second.process.wait(20)
+    second.process.wait(60)
     seconds_pass(system, 10.0)
     until(lambda: not store.live(), what="the end of its time")
     assert len(system.rows(sa.select(workers))) == 1
@@ -70,7 +70,7 @@ def test_why_knows_by_the_heartbeat_where_a_task_runs_and_that_nobody_can_take_o
 
     for worker in system.services.workers:
         os.kill(worker.process.pid, signal.SIGKILL)
-        worker.process.wait(20)
+        worker.process.wait(60)
     seconds_pass(system, 15.0)
     waiting = system.submit(sleepy)
 

@@ -21,7 +21,7 @@ from tests.integration.test_docs import blocks, environment, typed
 pytestmark = pytest.mark.services
 
 FAILURE = ReplayMode.POINT_OF_FAILURE
-LIMIT_S = 30
+LIMIT_S = 60
 INCLUDE = ("tests.integration.flaky_tasks", "tests.integration.sleepy_tasks")
 ROOT = Path(__file__).parents[2]
 

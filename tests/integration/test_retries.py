@@ -39,7 +39,7 @@ def fixed(retries: int, **more) -> dict:
 def test_a_task_that_fails_twice_is_tried_three_times(orchestrator, tmp_path):
     ledger = tmp_path / "ledger"
 
-    execution = orchestrator.execute(flaky(ledger, failures=2, synchronousCallFailurePolicy=fixed(3)), timeout_s=30)
+    execution = orchestrator.execute(flaky(ledger, failures=2, synchronousCallFailurePolicy=fixed(3)), timeout_s=60)
 
     attempts = execution.task(1).attempts
     assert execution.state is ExecutionState.SUCCEEDED
@@ -60,7 +60,7 @@ def test_an_execution_that_only_waits_for_a_retry_is_on_hold(orchestrator, tmp_p
 def test_retries_that_are_used_up_fail_the_execution_with_the_last_error(orchestrator, tmp_path):
     ledger = tmp_path / "ledger"
 
-    execution = orchestrator.execute(flaky(ledger, failures=9, synchronousCallFailurePolicy=fixed(1)), timeout_s=30)
+    execution = orchestrator.execute(flaky(ledger, failures=9, synchronousCallFailurePolicy=fixed(1)), timeout_s=60)
 
     assert execution.state is ExecutionState.FAILED
     assert (execution.error.message, execution.error.task_number) == ("try 2 fails", 1)
@@ -75,7 +75,7 @@ def test_a_conditional_policy_retries_only_the_errors_it_names(orchestrator, tmp
         }
     }
 
-    execution = orchestrator.execute(flaky(tmp_path / "ledger", failures=1, **policies), timeout_s=30)
+    execution = orchestrator.execute(flaky(tmp_path / "ledger", failures=1, **policies), timeout_s=60)
 
     assert execution.state is ExecutionState.FAILED
     assert len(execution.task(1).attempts) == 1

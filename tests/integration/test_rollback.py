@@ -201,4 +201,4 @@ def end_at_once(worker):
     group = os.getpgid(worker.process.pid)
     assert group == worker.process.pid
     os.killpg(group, signal.SIGKILL)
-    worker.process.wait(10)
+    worker.process.wait(60)

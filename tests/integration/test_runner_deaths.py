@@ -217,7 +217,7 @@ def test_a_shim_that_is_dead_and_not_taken_note_of_owns_nothing(commands):
 
     sweep_orphans()
 
-    assert orphan.wait(5) == -signal.SIGKILL
+    assert orphan.wait(60) == -signal.SIGKILL
     shim.wait()
     commands.runs.mkdir()
 
@@ -232,7 +232,7 @@ def test_only_what_has_the_very_tag_is_ended(commands):
 
     assert sweep_tag(tags[0]) == 1
 
-    assert mine.wait(5) == -signal.SIGKILL
+    assert mine.wait(60) == -signal.SIGKILL
     assert [each.poll() for each in others] == [None] * 3
     for each in others + shims:
         each.kill()
@@ -248,5 +248,5 @@ def test_a_pid_that_was_used_again_is_not_hit():
     assert not tree.send(noted._replace(started=noted.started - 1), signal.SIGKILL)
     assert stranger.poll() is None
     assert tree.send(noted, signal.SIGKILL)
-    assert stranger.wait(5) == -signal.SIGKILL
+    assert stranger.wait(60) == -signal.SIGKILL
     assert not tree.send(noted, signal.SIGKILL)

@@ -19,7 +19,7 @@ from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.settings import Settings
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 ORDER = "api_trigger/ecom-order-processing_API_1"
 
 pytestmark = [

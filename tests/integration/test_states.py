@@ -333,7 +333,7 @@ def an_execution_that_has_nothing_to_do_when_it_begins_again(steering):
 def test_a_scenario_takes_the_arrows_that_it_names(system, tmp_path, name):
     wanted = SCENARIOS[name]
     execution_id = wanted.run(Steering(system, tmp_path))
-    execution = system.client.wait(execution_id, timeout_s=30)
+    execution = system.client.wait(execution_id, timeout_s=60)
 
     seen = execution_arrows(system.database, execution_id) | task_arrows(system.database, execution_id)
     assert execution.state is wanted.ends

@@ -23,7 +23,7 @@ def test_the_attempt_fails_with_the_remedy(tmp_path):
                         {"taskId": "1", "task": "tests.sleep", "parameters": {"seconds": {"doubleValue": 0}}}
                     ],
                 },
-                timeout_s=30,
+                timeout_s=60,
             )
 
     assert execution.state is ExecutionState.FAILED

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T | None], *, within_s: float = 20.0, what: str = "it") -> T:
+def until(look: Callable[[], T | None], *, within_s: float = 60.0, what: str = "it") -> T:
     """The first truthy thing that ``look`` finds; AssertionError after the time."""
     deadline = time.monotonic() + within_s
     while True:

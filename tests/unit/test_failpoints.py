@@ -194,7 +194,7 @@ def test_a_process_hangs_until_it_is_killed():
         assert process.stderr.readline() == "failpoint reached\n"  # the log's last resort
         process.terminate()
 
-        assert process.communicate(timeout=30)[0] == "armed\n"
+        assert process.communicate(timeout=60)[0] == "armed\n"
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ from tasks import jsonnet
 assert list(jsonnet.check({"template": Value(DataType.STRING, "{}")})) == []
 assert "_gojsonnet" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 # -- processes and threads -----------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ if pid == 0:
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 """
-    subprocess.run([sys.executable, "-c", script, str(Path(__file__).parent)], check=True, timeout=40)
+    subprocess.run([sys.executable, "-c", script, str(Path(__file__).parent)], check=True, timeout=60)
 
 
 def test_signals_still_reach_python_after_an_evaluation() -> None:

@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["cookie"]:
                 self.reply(200, b"", Set_Cookie="session=1; Path=/")
             case ["hang"]:
-                self.server.released.wait(5)
+                self.server.released.wait(60)
                 self.close_connection = True
             case ["drip"]:
                 self.drip()
