@@ -35,7 +35,7 @@ def test_a_short_round_ends_without_violations():
     options = ["--seconds", SECONDS, "--seed", SEED, "--database", "postgres", "--workers", 2]
 
     done = subprocess.run(
-        python("-m", "tests.faults.round", *options), capture_output=True, text=True, check=False, timeout=240
+        python("-m", "tests.faults.round", *options), capture_output=True, text=True, check=False, timeout=600
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
