@@ -20,7 +20,7 @@ LEVELS, WIDTH = 5, 4
 PARENTS = sum(WIDTH**level for level in range(LEVELS))  # 341, each with one join
 EXECUTIONS = PARENTS + WIDTH**LEVELS  # 1,365
 MOST_BYTES = 2048
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 CALL, SUM = 2, 3
 
 INPUTS = (
