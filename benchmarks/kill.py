@@ -32,18 +32,12 @@ from orchestrator.runtime.app import load_task_types
 from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service.control import kill
 from orchestrator.service.drive import drive
-from orchestrator.service.plans import Plans
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, publish, submit
 from orchestrator.store.database import Database
-from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.outbox import Outbox
 from orchestrator.store.rows import AttemptKey
-from orchestrator.store.signals import Audit, SignalStore
-from orchestrator.store.suspensions import SuspensionStore
+from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, live_attempts
-from orchestrator.store.versions import VersionStore
-from orchestrator.store.workers import WorkerStore
 
 AUDIT = Audit(actor="bench")
 QUEUED = "bench.queued"
@@ -114,19 +108,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _services(url: str) -> Services:
     database = Database(url)
     database.upgrade()
-    versions, types = VersionStore(database), load_task_types(())
+    types = load_task_types(())
     types.add(TaskType(name=QUEUED, run=lambda context: Done()))  # noqa: ARG005 - a task type's signature
-    return Services(
-        store=ExecutionStore(database),
-        signals=SignalStore(database),
-        suspensions=SuspensionStore(database),
-        workers=WorkerStore(database),
-        outbox=Outbox(database),
-        guard=ProcessGuard(),
-        versions=versions,
-        plans=Plans(versions, types),
+    return Services.of(
+        database,
         types=types,
         publisher=Nobody(),
+        guard=ProcessGuard(),
         surroundings=TaskSurroundings(mail=MailServer(outbox=Path(tempfile.gettempdir()))),
         jitter=random.random,
     )

@@ -34,17 +34,10 @@ from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.upkeep import upkeep_step
 from orchestrator.service.drive import drive
 from orchestrator.service.notices import notify
-from orchestrator.service.plans import Plans
 from orchestrator.service.services import Services
 from orchestrator.settings import Settings, scheme_of
 from orchestrator.store.database import Database
-from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.outbox import Outbox
 from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey
-from orchestrator.store.signals import SignalStore
-from orchestrator.store.suspensions import SuspensionStore
-from orchestrator.store.versions import VersionStore
-from orchestrator.store.workers import WorkerStore
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless
@@ -72,18 +65,11 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
     types = load_task_types(settings.include)
     database = Database(settings.resolved_database_url)
     app = make_app(settings)
-    versions = VersionStore(database)
-    services = Services(
-        store=ExecutionStore(database),
-        signals=SignalStore(database),
-        suspensions=SuspensionStore(database),
-        workers=WorkerStore(database),
-        outbox=Outbox(database),
-        guard=ProcessGuard(),
-        versions=versions,
-        plans=Plans(versions, types),
+    services = Services.of(
+        database,
         types=types,
         publisher=CeleryPublisher(app, raises=raises),
+        guard=ProcessGuard(),
         surroundings=settings.surroundings(),
         jitter=random.random,
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from orchestrator.engine.canvas import Chord, Message
 from orchestrator.model.task_types import TaskSurroundings, TaskTypes
 from orchestrator.service.guarding import Guard
 from orchestrator.service.plans import Plans
+from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.outbox import Outbox
 from orchestrator.store.rows import LiveAttempt
@@ -48,3 +49,31 @@ class Services:
     publisher: Publisher
     surroundings: TaskSurroundings
     jitter: Callable[[], float]
+
+    @classmethod
+    def of(
+        cls,
+        database: Database,
+        *,
+        types: TaskTypes,
+        publisher: Publisher,
+        guard: Guard,
+        surroundings: TaskSurroundings,
+        jitter: Callable[[], float],
+    ) -> Self:
+        """With every store in this database."""
+        versions = VersionStore(database)
+        return cls(
+            store=ExecutionStore(database),
+            signals=SignalStore(database),
+            suspensions=SuspensionStore(database),
+            workers=WorkerStore(database),
+            outbox=Outbox(database),
+            guard=guard,
+            versions=versions,
+            plans=Plans(versions, types),
+            types=types,
+            publisher=publisher,
+            surroundings=surroundings,
+            jitter=jitter,
+        )

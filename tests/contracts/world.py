@@ -8,19 +8,12 @@ from orchestrator.model.task_types import Child, Done, MailServer, StartChildren
 from orchestrator.model.values import from_python
 from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service.drive import drive
-from orchestrator.service.plans import Plans
 from orchestrator.service.query import TreeReader
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, publish, submit
-from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.outbox import Outbox
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import AttemptKey
-from orchestrator.store.signals import SignalStore
-from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.tables import history, live_attempts
-from orchestrator.store.versions import VersionStore
-from orchestrator.store.workers import WorkerStore
 from tests.contracts.stored import PLACE
 from tests.flows import flow, task
 
@@ -55,18 +48,11 @@ class World:
                 TaskType(name="Call", run=self.call, join=lambda context, join: Done(), light=True),
             ]
         )
-        versions = VersionStore(database)
-        self.services = Services(
-            store=ExecutionStore(database),
-            signals=SignalStore(database),
-            suspensions=SuspensionStore(database),
-            workers=WorkerStore(database),
-            outbox=Outbox(database),
-            guard=ProcessGuard(),
-            versions=versions,
-            plans=Plans(versions, types),
+        self.services = Services.of(
+            database,
             types=types,
             publisher=Recorder(),
+            guard=ProcessGuard(),
             surroundings=TaskSurroundings(mail=MailServer(outbox=folder)),
             jitter=lambda: 0.0,
         )
