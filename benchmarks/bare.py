@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from celery import chain, chord
 
+from benchmarks import payload
 from benchmarks.services import NoService, Servers
 from orchestrator.runtime.children import exit_status, start, stop, tail
 
-WAIT_S: Final = 600.0
+WAIT_S: Final = 3600.0
+GRACE_S: Final = 0.5  # of a worker that has nothing to do: Celery takes 2 s and more to end one
 _LOOK_S: Final = 1.0  # how often a wait makes sure that the worker lives
 
 
@@ -51,7 +53,7 @@ class Bare:
         try:
             yield self.process
         finally:
-            stop([self.process], grace_s=5.0)
+            stop([self.process], grace_s=GRACE_S)
             self.process = None
 
     def chord(self, width: int) -> None:
@@ -74,6 +76,27 @@ class Bare:
             middle = [self.tasks.member.si() for _ in range(3)]
             self._send(chain(self.tasks.noop.si(), chord(middle, self.tasks.finish.si(mark=mark, of=count))))
         self._wait(mark)
+
+    def tree(self, depth: int, *, breadth: int, count: int) -> None:
+        """Trees of chords within chords; every body but the last is a header member of the one above."""
+        mark = next(self._marks)
+        for _ in range(count):
+            branches = [self._branch(depth - 1, breadth) for _ in range(breadth)]
+            self._send(chord(branches, self.tasks.finish.si(mark=mark, of=count)))
+        self._wait(mark)
+
+    def payload(self, length: int) -> None:
+        """A chain whose tasks hand a text on."""
+        mark = next(self._marks)
+        first, *others = [self.tasks.carry.s() for _ in range(length)]
+        first.args = (payload.text(),)
+        self._send(chain(first, *others, self.tasks.finish.si(mark=mark)))
+        self._wait(mark)
+
+    def _branch(self, depth: int, breadth: int) -> Any:
+        if depth == 0:
+            return self.tasks.member.si()
+        return chord([self._branch(depth - 1, breadth) for _ in range(breadth)], self.tasks.member.si())
 
     def _send(self, canvas: Any) -> None:
         canvas.apply_async()

@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import redis
 from celery import Celery
 
+from benchmarks.payload import turned
+
 LASTING_S = 600  # a mark that nobody fetches
 
 app = Celery("bare", set_as_current=False)
@@ -47,6 +49,12 @@ def noop(*_: object) -> None:
 @app.task(shared=False, ignore_result=False)
 def member(*_: object) -> None:
     """Part of a chord's header, which needs its result."""
+
+
+@app.task(shared=False)
+def carry(text: str) -> str:
+    """Part of a chain; the next one takes what it returns."""
+    return turned(text)
 
 
 @app.task(shared=False)

@@ -1,4 +1,4 @@
-"""The cases: what each is on both sides, and how large.
+"""The cases: what each is on every side, and how large.
 
 A case prepares (publishes definitions, not measured) and then runs: from before the first submission until the last
 committed end, or, for bare Celery, the mark of its last task.
@@ -6,42 +6,57 @@ committed end, or, for bare Celery, the mark of its last task.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
 
-from benchmarks import definitions
-from benchmarks.bare import Bare
+from benchmarks import definitions, payload
 from benchmarks.ours import Ours
 
-Prepared: TypeAlias = Callable[[], object]
+Prepared: TypeAlias = Callable[[], Sequence[str]]
+"""What is measured. It returns the ids of the root executions."""
+
+DEPTH: Final = 8
+BREADTH: Final = 2
+IN_A_TREE: Final = BREADTH ** (DEPTH + 1) - 1
+IN_A_GRAPH: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One case.
+    """One case, of one size.
 
     Attributes:
         about: one line for the table's reader; ``{size}`` is the size.
         size: how large, at scale 1.
+        tasks: how many tasks one of its size is; what takes its time "each".
+        executions: how many there are of ours if it is so large.
         ours: publishes what it needs; what it returns is measured.
-        bare: the same work as a canvas; None where bare Celery is not measured.
+        bare: the same work on bare Celery; None where that is not measured.
+        peer: the same work on a peer (``benchmarks.peer``); None where that is not measured.
         modes: in which of them it is a different thing.
+        least: its size at the smallest scale.
     """
 
     name: str
     about: str
     size: int
+    tasks: int = 1
+    executions: Callable[[int], int]
     ours: Callable[[Ours, str, int], Prepared]
-    bare: Callable[[Bare, int], object] | None
+    bare: Callable[[Any, int], object] | None
+    peer: Callable[[Any, int], object] | None = None
     modes: tuple[str, ...] = definitions.MODES
+    least: int = 2
 
     def scaled(self, scale: float) -> int:
         """The size at this scale, and never nothing."""
-        return max(2, round(self.size * scale))
+        return max(self.least, round(self.size * scale))
 
 
-def _wide(ours: Ours, mode: str, size: int) -> Prepared:
+def wide(ours: Ours, mode: str, size: int) -> Prepared:
+    """A for-each over so many, and their join."""
     below, name = f"bench-leaf-{mode}", f"bench-wide-{mode}-{size}"
     ours.publish(definitions.leaf(below, mode))
     ours.publish(definitions.wide(name, below, size))
@@ -60,11 +75,95 @@ def _graphs(ours: Ours, mode: str, size: int) -> Prepared:
     return lambda: ours.run(name, count=size)
 
 
-CASES: Final = {
-    case.name: case
-    for case in (
-        Case(name="a", about="{size:,} children and their join", size=1_000, ours=_wide, bare=Bare.chord),
-        Case(name="b", about="a chain of {size:,} tasks", size=200, ours=_chain, bare=Bare.chain),
-        Case(name="c", about="{size:,} graphs of 5 tasks (1-3-1)", size=200, ours=_graphs, bare=Bare.graphs),
+def _graphs_at_once(ours: Ours, mode: str, size: int) -> Prepared:
+    name = f"bench-graph-many-{mode}"
+    ours.publish(definitions.graph(name, mode, executor=ours.executor))
+    return lambda: ours.run_many(name, size)
+
+
+def _trees(ours: Ours, mode: str, size: int) -> Prepared:
+    names = [f"bench-tree-{mode}-{level}" for level in range(DEPTH + 1)]
+    ours.publish(definitions.leaf(names[0], mode))
+    for below, name in pairwise(names):
+        ours.publish(definitions.wide(name, below, BREADTH))
+    return lambda: ours.run(names[-1], count=size)
+
+
+def _payload(ours: Ours, mode: str, size: int) -> Prepared:
+    name, text = f"bench-payload-{mode}-{size}", payload.text()
+    ours.publish(definitions.carrying(name, mode, size))
+    return lambda: ours.run(name, {"text": text})
+
+
+def _wide(size: int, *, has_bare: bool = True) -> Case:
+    return Case(
+        name="wide",
+        about="{size:,} children of a for-each",
+        size=size,
+        executions=lambda size: size + 1,
+        ours=wide,
+        bare=(lambda bare, size: bare.chord(size)) if has_bare else None,
+        modes=("light",),
     )
-}
+
+
+CASES: Final = (
+    Case(
+        name="a",
+        about="{size:,} children and their join",
+        size=1_000,
+        executions=lambda size: size + 1,
+        ours=wide,
+        bare=lambda bare, size: bare.chord(size),
+        peer=lambda peer, size: peer.run("chord", size),
+    ),
+    Case(
+        name="b",
+        about="a chain of {size:,} tasks",
+        size=200,
+        executions=lambda _: 1,
+        ours=_chain,
+        bare=lambda bare, size: bare.chain(size),
+        peer=lambda peer, size: peer.run("chain", size),
+    ),
+    Case(
+        name="c",
+        about="{size:,} graphs of 5 tasks (1-3-1)",
+        size=200,
+        tasks=IN_A_GRAPH,
+        executions=lambda size: size,
+        ours=_graphs,
+        bare=lambda bare, size: bare.graphs(size),
+        peer=lambda peer, size: peer.run("graphs", size),
+    ),
+    Case(
+        name="c-many",
+        about="{size:,} graphs of 5 tasks in one call",
+        size=200,
+        tasks=IN_A_GRAPH,
+        executions=lambda size: size,
+        ours=_graphs_at_once,
+        bare=lambda bare, size: bare.graphs(size),
+    ),
+    _wide(1_000),
+    _wide(10_000),
+    _wide(100_000, has_bare=False),
+    Case(
+        name="deep",
+        about=f"{{size:,}} trees of depth {DEPTH}, {BREADTH} wide",
+        size=4,
+        tasks=IN_A_TREE,
+        executions=lambda size: size * IN_A_TREE,
+        ours=_trees,
+        bare=lambda bare, size: bare.tree(DEPTH, breadth=BREADTH, count=size),
+        least=1,
+    ),
+    Case(
+        name="payload",
+        about="1 MB through {size:,} tasks",
+        size=50,
+        executions=lambda _: 1,
+        ours=_payload,
+        bare=lambda bare, size: bare.payload(size),
+    ),
+)

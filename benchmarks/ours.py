@@ -5,15 +5,18 @@ The end is what the table says, asked for every few milliseconds; it costs one i
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from benchmarks.services import NoService, Servers
+from benchmarks.statements import VARIABLE as STATEMENTS
 from orchestrator import Orchestrator
 from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
 from orchestrator.runtime.embedded import EmbeddedServices, Worker
@@ -22,7 +25,8 @@ from orchestrator.store.database import Database
 from orchestrator.store.tables import executions, texts_of
 
 POLL_S: Final = 0.005
-WAIT_S: Final = 600.0
+WAIT_S: Final = 3600.0
+GRACE_S: Final = 0.5  # of a worker that has nothing to do: Celery takes 2 s and more to end one
 INCLUDED: Final = ("benchmarks.task_types",)
 _LOOK_S: Final = 1.0  # how often a wait makes sure that the worker lives
 _FINAL: Final = frozenset(state.value for state in FINAL_EXECUTION_STATES)
@@ -43,10 +47,15 @@ class Ours:
         self._published: set[str] = set()
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
-        """A client, and a worker while the block lasts."""
-        with EmbeddedServices(self.settings) as self._services, Orchestrator(self.settings) as self.client:
-            yield self._services.start_worker(self.executor, concurrency=self._concurrency)
+    def worker(self, *, statements: Path | None = None) -> Iterator[Worker]:
+        """A client, and a worker while the block lasts; it counts its ``statements`` into a file, if one is named."""
+        with EmbeddedServices(self.settings, grace_s=GRACE_S) as services, Orchestrator(self.settings) as self.client:
+            self._services = services
+            if statements is not None:
+                os.environ[STATEMENTS] = str(statements)  # the worker inherits it; this process does not look
+            worker = services.start_worker(self.executor, concurrency=self._concurrency)
+            os.environ.pop(STATEMENTS, None)
+            yield worker
         self.database.close()
 
     def publish(self, definition: Mapping[str, Any]) -> None:
@@ -61,21 +70,52 @@ class Ours:
         self.wait(ids)
         return ids
 
+    def run_many(self, name: str, count: int) -> list[str]:
+        """Submit executions in one call, and wait for the end of all; their ids.
+
+        Raises:
+            NoService: this version cannot do that.
+        """
+        submit_many = getattr(self.client, "submit_many", None)
+        if submit_many is None:
+            raise NoService("ours", "this version has no Orchestrator.submit_many")
+        ids = [*submit_many(name, [{}] * count)]
+        self.wait(ids)
+        return ids
+
+    def suspend(self, name: str, count: int) -> list[str]:
+        """Submit executions one by one, and wait until all are SUSPENDED; their ids."""
+        ids = [self.client.submit(name, executor=self.executor) for _ in range(count)]
+        self._wait(ids, ExecutionState.SUSPENDED)
+        return ids
+
     def wait(self, ids: Sequence[str]) -> None:
-        """Until all have SUCCEEDED: the last one is watched, and only then the others are counted.
+        """Until all have SUCCEEDED.
 
         Raises:
             NoService: one ended otherwise, the worker has ended, or it takes too long.
         """
+        self._wait(ids, ExecutionState.SUCCEEDED)
+
+    def succeeded(self, ids: Sequence[str]) -> int:
+        """How many executions have SUCCEEDED, of these roots and of all below them."""
+        below = sa.select(sa.func.count()).where(executions.c.root_id.in_(texts_of("ids")))
+        with self.database.read() as connection:
+            wanted = below.where(executions.c.state == ExecutionState.SUCCEEDED.value)
+            return int(connection.execute(wanted, {"ids": [*ids]}).scalar_one())
+
+    def _wait(self, ids: Sequence[str], wanted: ExecutionState) -> None:
+        """The last one is watched, and only then the others are counted."""
+        over = _FINAL | {wanted.value}
         last = sa.select(executions.c.state).where(executions.c.id == sa.bindparam("id"))
         others = sa.select(executions.c.state, sa.func.count()).where(executions.c.id.in_(texts_of("ids")))
         engine = self.database.engine.execution_options(isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            self._until(lambda: connection.execute(last, {"id": ids[-1]}).scalar_one() in _FINAL)
+            self._until(lambda: connection.execute(last, {"id": ids[-1]}).scalar_one() in over)
             counted = others.group_by(executions.c.state)
-            self._until(lambda: _FINAL.issuperset(connection.execute(counted, {"ids": [*ids]}).scalars()))
+            self._until(lambda: over.issuperset(connection.execute(counted, {"ids": [*ids]}).scalars()))
             states = dict(connection.execute(counted, {"ids": [*ids]}).tuples().all())
-        if states != {ExecutionState.SUCCEEDED.value: len(ids)}:
+        if states != {wanted.value: len(ids)}:
             raise NoService("ours", f"executions ended as {states}")
 
     def _until(self, is_over: Any) -> None:

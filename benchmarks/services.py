@@ -1,11 +1,12 @@
 """The servers of a measurement: private ones, gone with it, unless URLs name others.
 
-PostgreSQL runs as it is shipped, with ``fsync``: what is measured as committed would outlive a power cut. Both sides
+PostgreSQL runs as it is shipped, with ``fsync``: what is measured as committed would outlive a power cut. All sides
 use one Redis, each its own databases of it. (PostgreSQL refuses to run as root; then it runs as the user ``postgres``.)
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -13,7 +14,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +23,19 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from benchmarks.usage import Roles, tree_cpu_s
 from orchestrator.errors import OrchestratorError
 from orchestrator.processes.leash import leashed
 from orchestrator.runtime import redis_server
 from orchestrator.runtime.children import start, stop, tail
 from orchestrator.settings import Settings
 
+POSTGRES: Final = "postgres"
+SQLITE: Final = "sqlite"
 START_LIMIT_S: Final = 60.0
 GRACE_S: Final = 10.0
 _PORTS: Final = range(20_000, 32_000)  # below those that the kernel hands out to clients
-_OURS, _BARE, _RESULTS = 0, 1, 2  # databases of the private Redis
+_OURS, _BARE, _RESULTS, _PEER, _PEER_RESULTS = range(5)  # databases of the private Redis
 
 
 class NoService(OrchestratorError):
@@ -54,7 +59,11 @@ class Servers:
         broker: of ours.
         bare_broker: of bare Celery: the same server.
         results: Redis; bare Celery's result backend, and where its last task says that it is done.
-        redis_socket: of the private Redis.
+        peer_broker, peer_results: the same for a peer that needs them.
+        redis: of the private one.
+        redis_pid: its process.
+        database_pid: the private PostgreSQL's; None if there is none.
+        tapped: the numbers of the private Redis's databases that are brokers, by side.
     """
 
     folder: Path
@@ -62,7 +71,12 @@ class Servers:
     broker: str
     bare_broker: str
     results: str
-    redis_socket: Path
+    peer_broker: str
+    peer_results: str
+    redis: Path
+    redis_pid: int
+    database_pid: int | None
+    tapped: Mapping[str, int]
 
     @property
     def database_kind(self) -> str:
@@ -74,27 +88,65 @@ class Servers:
         """``redis`` or ``amqp``."""
         return self.broker.partition(":")[0].partition("+")[0]
 
+    def roles(self) -> Roles:
+        """The servers whose CPU time can be seen."""
+        redis: Roles = {"Redis": functools.partial(tree_cpu_s, self.redis_pid)}
+        if self.database_pid is None:
+            return redis
+        return {"PostgreSQL": functools.partial(tree_cpu_s, self.database_pid), **redis}
+
+    @contextmanager
+    def another_database(self) -> Iterator[str]:
+        """The URL of an empty database beside ours, on the same server; dropped afterwards."""
+        url, name = sa.make_url(self.database), f"bench_{uuid.uuid4().hex[:12]}"
+        if self.database_kind == "sqlite":
+            yield f"sqlite:///{self.folder / name}.db"
+            return
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            yield url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+        finally:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            engine.dispose()
+
 
 @contextmanager
 def servers(database: str | None = None, broker: str | None = None) -> Iterator[Servers]:
     """What is not given is brought along: a PostgreSQL, or SQLite where there is no server binary, and a Redis.
 
+    Args:
+        database: ``postgres`` or ``sqlite`` for a private one of this kind, or the URL of an empty one.
+        broker: the URL of one that nobody else uses.
+
     Raises:
-        NoService: there is no redis-server, or a server does not start.
+        NoService: there is no redis-server, no PostgreSQL where one is asked for, or a server does not start.
     """
+    if database is None:
+        database = POSTGRES if _programs() else SQLITE
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         folder.chmod(0o755)  # the user postgres has to get through it
-        server = stack.enter_context(_redis(folder))
-        url = database or (stack.enter_context(_postgres(folder / "postgres")) if _programs() else None)
-        url = url or f"sqlite:///{folder / 'bench.db'}"
+        socket_path, redis_pid = stack.enter_context(_redis(folder))
+        url, database_pid = database, None
+        if database == POSTGRES:
+            url, database_pid = stack.enter_context(_postgres(folder / "postgres"))
+        elif database == SQLITE:
+            url = f"sqlite:///{folder / 'bench.db'}"
         yield Servers(
             folder=folder,
             database=str(Settings(database_url=url).database_url),
-            broker=broker or _numbered(server, _OURS),
-            bare_broker=broker or _numbered(server, _BARE),
-            results=_numbered(server, _RESULTS),
-            redis_socket=server,
+            broker=broker or _numbered(socket_path, _OURS),
+            bare_broker=broker or _numbered(socket_path, _BARE),
+            results=_numbered(socket_path, _RESULTS),
+            peer_broker=_numbered(socket_path, _PEER),
+            peer_results=_numbered(socket_path, _PEER_RESULTS),
+            redis=socket_path,
+            redis_pid=redis_pid,
+            database_pid=database_pid,
+            tapped={} if broker else {"ours": _OURS, "bare": _BARE},
         )
 
 
@@ -102,7 +154,8 @@ def servers(database: str | None = None, broker: str | None = None) -> Iterator[
 
 
 @contextmanager
-def _redis(folder: Path) -> Iterator[Path]:
+def _redis(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Its socket and its process."""
     server = redis_server.find_redis_server()
     if server is None:
         raise NoService("redis", "no redis-server on the PATH; bare Celery needs one for its results")
@@ -110,7 +163,7 @@ def _redis(folder: Path) -> Iterator[Path]:
     process = start(redis_server.redis_command(server, path, log_file=log_file), log_file, environment=None)
     try:
         redis_server.wait_for_redis(process, path, log_file=log_file)
-        yield path
+        yield path, process.pid
     finally:
         stop([process], grace_s=GRACE_S)
 
@@ -123,7 +176,10 @@ def _numbered(path: Path, number: int) -> str:
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[str]:
+def _postgres(folder: Path) -> Iterator[tuple[str, int]]:
+    """Its URL and its process."""
+    if _programs() is None:
+        raise NoService("postgresql", "no initdb on the PATH or in /usr/lib/postgresql (or, for root, no setpriv)")
     folder.mkdir()
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
@@ -137,7 +193,7 @@ def _postgres(folder: Path) -> Iterator[str]:
     url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
     try:
         _wait_for(url, process, log_file)
-        yield url
+        yield url, process.pid
     finally:
         stop([process], grace_s=GRACE_S)
 

@@ -5,29 +5,19 @@ Redis tells it itself (MONITOR). In front of RabbitMQ stands a proxy that reads 
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import redis
-
-from tests.integration.waiting import until
+from benchmarks.wire import Published, monitored
 from tests.services import rabbitmq_url, redis_url
-
-
-@dataclass(frozen=True)
-class Published:
-    """One message as the broker got it. ``task`` is the Celery task's name, None for an event."""
-
-    task: str | None
-    size_bytes: int
 
 
 @dataclass
@@ -52,62 +42,14 @@ def tapped(broker: str) -> Iterator[Wire]:
 
 # -- Redis ---------------------------------------------------------------------------------------------------------
 
-_COMMAND = re.compile(rb'\+[0-9.]+ \[(\d+) [^]]*\] "(\w+)"(.*)')
-_ARGUMENT = re.compile(rb'"((?:[^"\\]|\\.)*)"')
-_PUBLISHING = {b"LPUSH", b"RPUSH", b"PUBLISH"}
-
 
 @contextmanager
 def _monitored_redis() -> Iterator[Wire]:
     wire = Wire(redis_url())
     parts = urlsplit(wire.url)
-    number = parse_qs(parts.query)["virtual_host"][0]
-    with socket.socket(socket.AF_UNIX) as monitor, closing(redis.Redis(unix_socket_path=parts.path)) as client:
-        monitor.connect(parts.path)
-        monitor.sendall(b"MONITOR\r\n")
-        lines = monitor.makefile("rb")
-        assert lines.readline() == b"+OK\r\n"
-        marks: set[bytes] = set()
-        thread = threading.Thread(target=_listen, args=(lines, number.encode(), wire.seen, marks))
-        thread.start()
-
-        def catch_up() -> None:
-            """What came before this mark has been read when the mark has."""
-            mark = f"mark-{len(wire.seen)}-{len(marks)}"
-            client.echo(mark)
-            until(lambda: mark.encode() in marks, what="reading the monitor")
-
-        wire.catch_up = catch_up
-        try:
-            yield wire
-        finally:
-            monitor.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            lines.close()
-
-
-def _listen(lines: object, number: bytes, seen: list[Published], marks: set[bytes]) -> None:
-    for line in lines:  # type: ignore[attr-defined]
-        found = _COMMAND.match(line)
-        if found is None:
-            continue
-        database, command, rest = found.groups()
-        arguments = _ARGUMENT.findall(rest)
-        if command.upper() == b"ECHO":
-            marks.add(arguments[0])
-        elif database == number and command.upper() in _PUBLISHING:
-            content = _unescaped(arguments[-1])
-            seen.append(Published(json.loads(content)["headers"].get("task"), len(content)))
-
-
-def _unescaped(text: bytes) -> bytes:
-    """As Redis's sdscatrepr writes it."""
-    return re.sub(
-        rb"\\(x..|.)", lambda escape: _CHARACTERS.get(escape[1]) or bytes.fromhex(escape[1][1:].decode()), text
-    )
-
-
-_CHARACTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"\\": b"\\", b'"': b'"'}
+    number = int(parse_qs(parts.query)["virtual_host"][0])
+    with monitored(Path(parts.path), number, wire.seen.append) as wire.catch_up:
+        yield wire
 
 
 # -- RabbitMQ ------------------------------------------------------------------------------------------------------
