@@ -30,6 +30,11 @@ GRACE_S: Final = 0.5  # of a worker that has nothing to do: Celery takes 2 s and
 INCLUDED: Final = ("benchmarks.task_types",)
 _LOOK_S: Final = 1.0  # how often a wait makes sure that the worker lives
 _FINAL: Final = frozenset(state.value for state in FINAL_EXECUTION_STATES)
+_BY_STATE: Final = (
+    sa.select(executions.c.state, sa.func.count())
+    .where(executions.c.id.in_(texts_of("ids")))
+    .group_by(executions.c.state)
+)
 
 
 class Ours:
@@ -107,16 +112,16 @@ class Ours:
     def _wait(self, ids: Sequence[str], wanted: ExecutionState) -> None:
         """The last one is watched, and only then the others are counted."""
         over = _FINAL | {wanted.value}
-        last = sa.select(executions.c.state).where(executions.c.id == sa.bindparam("id"))
-        others = sa.select(executions.c.state, sa.func.count()).where(executions.c.id.in_(texts_of("ids")))
-        engine = self.database.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            self._until(lambda: connection.execute(last, {"id": ids[-1]}).scalar_one() in over)
-            counted = others.group_by(executions.c.state)
-            self._until(lambda: over.issuperset(connection.execute(counted, {"ids": [*ids]}).scalars()))
-            states = dict(connection.execute(counted, {"ids": [*ids]}).tuples().all())
+        self._until(lambda: over.issuperset(self._states(ids[-1:])))
+        self._until(lambda: over.issuperset(self._states(ids)))
+        states = self._states(ids)
         if states != {wanted.value: len(ids)}:
             raise NoService("ours", f"executions ended as {states}")
+
+    def _states(self, ids: Sequence[str]) -> dict[str, int]:
+        """How many are committed in which state: one round trip on PostgreSQL, and no write lock on SQLite."""
+        with self.database.read() if self.database.is_sqlite else self.database.autocommit() as connection:
+            return dict(connection.execute(_BY_STATE, {"ids": [*ids]}).tuples().all())
 
     def _until(self, is_over: Any) -> None:
         began = looked = time.monotonic()
