@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, to_value
+from orchestrator.store.inserts import insert_rows
 from orchestrator.store.limits import Entrant, enter
 from orchestrator.store.rows import (
     Due,
@@ -39,17 +40,24 @@ from orchestrator.store.tables import (
 )
 
 
-def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> None:
-    """Executions with their ready start tasks."""
+def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
+    """Executions with their ready start tasks.
+
+    Returns:
+        The same as they were stored: one that has to wait for a limit has nothing ready.
+    """
     new = _admitted(connection, new)
-    if begun := [_execution_row(each) for each in new if each.outcome is None]:
-        connection.execute(sa.insert(executions), begun)
-    if over := [_execution_row(each) for each in new if each.outcome is not None]:
+    clock = connection.execute(sa.select(now())).scalar_one() if any(map(_needs_clock, new)) else None
+    if begun := [_execution_row(each, clock) for each in new if each.outcome is None]:
+        insert_rows(connection, executions, begun)
+    if over := [_execution_row(each, clock) for each in new if each.outcome is not None]:
         connection.execute(sa.insert(executions).values(ended_at=now()), over)
-    if rows := [_attempt_row(each.id, attempt) for each in new for attempt in each.ready]:
-        connection.execute(sa.insert(live_attempts), rows)
-    for each in new:
-        _insert_unusual(connection, each)
+    insert_rows(connection, live_attempts, [_attempt_row(each.id, attempt) for each in new for attempt in each.ready])
+    insert_rows(connection, timers, [row for each in new for row in _timer_rows(each, clock)])
+    insert_rows(connection, history, [_history_row(each) for each in new if each.recorded is not None])
+    going_on = [each for each in new if each.outcome is None]
+    insert_rows(connection, parameters, [row for each in going_on for row in parameter_rows(each.id, each.parameters)])
+    return new
 
 
 def _admitted(connection: sa.Connection, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
@@ -78,30 +86,12 @@ def _limited(new: NewExecution, may_start: bool) -> NewExecution:
     )
 
 
-def _insert_unusual(connection: sa.Connection, new: NewExecution) -> None:
-    """What most executions do not have."""
-    insert_timers(connection, new.id, _queue_timers(new.ready))
-    if new.recorded is not None:
-        row = {"execution_id": new.id, "revision": 1, "entry": to_json_text(new.recorded.to_json())}
-        connection.execute(sa.insert(history), row)
-    if new.parameters and new.outcome is None:
-        connection.execute(sa.insert(parameters), parameter_rows(new.id, new.parameters))
-    if new.hold is Hold.SCHEDULED:
-        _set_timer(connection, new.id, TimerKind.START, new.scheduled_at)
-    if new.deadline_s is not None and new.outcome is None:
-        due_at: Any = later(new.deadline_s)
-        if new.scheduled_at is not None:
-            due_at = new.scheduled_at + timedelta(seconds=new.deadline_s)
-        _set_timer(connection, new.id, TimerKind.DEADLINE, due_at)
-        connection.execute(sa.update(executions).where(executions.c.id == new.id).values(deadline_at=due_at))
+def _needs_clock(new: NewExecution) -> bool:
+    """Whether something about it is due so many seconds from now."""
+    return new.deadline_s is not None or any(each.queue_timeout_s is not None for each in new.ready)
 
 
-def _set_timer(connection: sa.Connection, execution_id: str, kind: TimerKind, due_at: Any) -> None:
-    row = {"execution_id": execution_id, "task_number": 0, "attempt": 0, "kind": kind.value}
-    connection.execute(sa.insert(timers).values(**row, due_at=due_at))
-
-
-def _execution_row(new: NewExecution) -> dict[str, Any]:
+def _execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
     parent, outcome = new.parent, new.outcome
     return {
         "id": new.id,
@@ -128,11 +118,47 @@ def _execution_row(new: NewExecution) -> dict[str, Any]:
         "is_limited": new.is_limited,
         "is_start_recorded": new.recorded is not None or new.hold is not None,
         "scheduled_at": new.scheduled_at,
+        "deadline_at": _deadline(new, clock),
         "request_id": new.request_id,
         "replay_of": new.replay and new.replay.of,
         "replay_mode": new.replay and new.replay.mode,
         "replay_reason": new.replay and new.replay.reason,
     }
+
+
+def _deadline(new: NewExecution, clock: datetime | None) -> datetime | None:
+    begins_at = new.scheduled_at or clock
+    if new.deadline_s is None or new.outcome is not None or begins_at is None:
+        return None
+    return begins_at + timedelta(seconds=new.deadline_s)
+
+
+def _timer_rows(new: NewExecution, clock: datetime | None) -> list[dict[str, Any]]:
+    due = [(TimerKind.START, new.scheduled_at if new.hold is Hold.SCHEDULED else None)]
+    due.append((TimerKind.DEADLINE, _deadline(new, clock)))
+    rows = [_timer_row(new.id, kind, due_at=due_at) for kind, due_at in due if due_at is not None]
+    for each in _queue_timers(new.ready):
+        assert clock is not None, "it needs the clock"
+        due_at = clock + timedelta(seconds=each.after_s)
+        rows.append(_timer_row(new.id, each.kind, number=each.number, attempt=each.attempt, due_at=due_at))
+    return rows
+
+
+def _timer_row(
+    execution_id: str, kind: TimerKind, *, due_at: datetime, number: int = 0, attempt: int = 0
+) -> dict[str, Any]:
+    return {
+        "execution_id": execution_id,
+        "task_number": number,
+        "attempt": attempt,
+        "kind": kind.value,
+        "due_at": due_at,
+    }
+
+
+def _history_row(new: NewExecution) -> dict[str, Any]:
+    assert new.recorded is not None, "its history begins with something"
+    return {"execution_id": new.id, "revision": 1, "entry": to_json_text(new.recorded.to_json())}
 
 
 def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequence[NewAttempt]) -> None:
