@@ -19,27 +19,56 @@ from orchestrator.model.json_text import parse_json_text
 from orchestrator.model.values import DataType, Value, coerce, element_type, from_python
 
 
-def bind_inputs(version: IntegrationVersion, given: Mapping[str, Value]) -> dict[str, Value]:
-    """The starting parameters, in the order of the definition; a parameter without a value is left out.
+class Inputs:
+    """What an integration takes, for any number of executions: a JSON schema is looked through once."""
 
-    Raises:
-        UnknownParameter: a key that is not declared.
-        MissingParameter: an IN or IN_OUT parameter has neither a value nor a default.
-        InvalidValue: a value does not fit its declared type, or breaks its JSON schema.
-    """
-    declared = {parameter.key: parameter for parameter in version.parameters}
-    for key in given:
-        if key not in declared:
-            raise UnknownParameter(key, tuple(declared))
-    bound: dict[str, Value] = {}
-    for key, parameter in declared.items():
-        if key in given:
-            bound[key] = _fitted(parameter, given[key])
-        elif parameter.default is not None:
-            bound[key] = coerce(parameter.default, parameter.data_type, f"default of parameter {key!r}")
-        elif parameter.direction.is_input:
-            raise MissingParameter(key, parameter.data_type)
-    return bound
+    def __init__(self, version: IntegrationVersion) -> None:
+        self._declared = {parameter.key: parameter for parameter in version.parameters}
+        self._is_sound: dict[str, bool] = {}  # the schemas of parameters; they are looked at when they are needed
+
+    def bind(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """The starting parameters, in the order of the definition; a parameter without a value is left out.
+
+        Raises:
+            UnknownParameter: a key that is not declared.
+            MissingParameter: an IN or IN_OUT parameter has neither a value nor a default.
+            InvalidValue: a value does not fit its declared type, or breaks its JSON schema.
+        """
+        for key in given:
+            if key not in self._declared:
+                raise UnknownParameter(key, tuple(self._declared))
+        bound: dict[str, Value] = {}
+        for key, parameter in self._declared.items():
+            if key in given:
+                bound[key] = self._fitted(parameter, given[key])
+            elif parameter.default is not None:
+                bound[key] = coerce(parameter.default, parameter.data_type, f"default of parameter {key!r}")
+            elif parameter.direction.is_input:
+                raise MissingParameter(key, parameter.data_type)
+        return bound
+
+    def _fitted(self, parameter: IntegrationParameter, value: Value) -> Value:
+        place = f"parameter {parameter.key!r}"
+        fitted = coerce(value, parameter.data_type, place)
+        if not self._has_schema(parameter):
+            return fitted
+        violation = schema_violation(fitted.python, parameter.json_schema)
+        if violation:
+            raise InvalidValue(place, violation, "what its JSON schema describes")
+        return fitted
+
+    def _has_schema(self, parameter: IntegrationParameter) -> bool:
+        """Whether it has a sound one. Publishing has refused a bad one; what is stored must still run."""
+        if parameter.json_schema is None:
+            return False
+        if parameter.key not in self._is_sound:
+            self._is_sound[parameter.key] = schema_problem(parameter.json_schema) is None
+        return self._is_sound[parameter.key]
+
+
+def bind_inputs(version: IntegrationVersion, given: Mapping[str, Value]) -> dict[str, Value]:
+    """The starting parameters of one execution: ``Inputs.bind``, which says what it raises."""
+    return Inputs(version).bind(given)
 
 
 def parse_assignment(text: str, version: IntegrationVersion) -> tuple[str, Value]:
@@ -61,18 +90,6 @@ def parse_assignment(text: str, version: IntegrationVersion) -> tuple[str, Value
     if key not in declared:
         raise UnknownParameter(key, tuple(declared))
     return key, _read(written, declared[key].data_type, place=f"parameter {key!r}")
-
-
-def _fitted(parameter: IntegrationParameter, value: Value) -> Value:
-    place = f"parameter {parameter.key!r}"
-    fitted = coerce(value, parameter.data_type, place)
-    schema = parameter.json_schema
-    if schema is None or schema_problem(schema):  # publishing has refused a bad one; what is stored must still run
-        return fitted
-    violation = schema_violation(fitted.python, schema)
-    if violation:
-        raise InvalidValue(place, violation, "what its JSON schema describes")
-    return fitted
 
 
 def _read(written: str, data_type: DataType, *, place: str) -> Value:
