@@ -131,6 +131,18 @@ class MissingParameter(InputError):
         return f"parameter {self.key!r} ({self.data_type}) is required: hand it in, or give it a default value"
 
 
+class InvalidItem(InputError):
+    """One of many inputs does not fit. ``position`` counts from 0; ``place`` is where the caller finds it."""
+
+    def __init__(self, position: int, reason: str, place: str = "") -> None:
+        super().__init__(position, reason, place)
+        self.position, self.reason = position, reason
+        self.place = place or f"inputs[{position}]"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
 # -- what a task met while it ran ----------------------------------------------------------------------------------
 
 
@@ -252,6 +264,39 @@ class Unreachable(OrchestratorError):
 
     def __str__(self) -> str:
         return f"{self.service} at {self.url} does not answer ({self.reason}); `orchestrator doctor` says more"
+
+
+class QueueFull(OrchestratorError):
+    """The queue of an executor holds as much as it may; nothing was stored.
+
+    ``fitting`` of the ``wanted`` executions would have found room.
+    """
+
+    retryable = True
+
+    def __init__(self, executor: str, depth: int, limit: int, fitting: int = 0, wanted: int = 1) -> None:
+        super().__init__(executor, depth, limit, fitting, wanted)
+        self.executor, self.depth, self.limit = executor, depth, limit
+        self.fitting, self.wanted = fitting, wanted
+
+    def __str__(self) -> str:
+        room = f", which leaves room for {self.fitting:,} of {self.wanted:,} executions" if self.wanted > 1 else ""
+        return (
+            f"{self.depth:,} messages wait for executor {self.executor!r}, and ORCHESTRATOR_MAX_QUEUE_DEPTH is "
+            f"{self.limit:,}{room}: submit later, wait for room (--wait SECONDS, wait_s), or start more workers"
+        )
+
+
+class PartlySubmitted(OrchestratorError):
+    """Of many executions some were stored, and run; then something came in between. ``ids`` are those, in order."""
+
+    def __init__(self, ids: Sequence[str], wanted: int, reason: str) -> None:
+        super().__init__(tuple(ids), wanted, reason)
+        self.ids, self.wanted, self.reason = tuple(ids), wanted, reason
+
+    def __str__(self) -> str:
+        rest = "the others are not" if len(self.ids) < self.wanted else "some are started only by recovery"
+        return f"{len(self.ids):,} of {self.wanted:,} executions are stored and will run, {rest}: {self.reason}"
 
 
 class WaitTimeout(OrchestratorError):

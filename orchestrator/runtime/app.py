@@ -72,6 +72,7 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
         guard=ProcessGuard(),
         surroundings=settings.surroundings(),
         jitter=random.random,
+        max_queue_depth=settings.max_queue_depth,
     )
     identity = Identity()
     register_tasks(app, types, services, identity)

@@ -35,7 +35,10 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """The stores, the task types and the way out to the broker. ``jitter`` gives a random number in [0, 1)."""
+    """The stores, the task types and the way out to the broker. ``jitter`` gives a random number in [0, 1).
+
+    ``max_queue_depth`` is how many messages may wait for an executor before submissions to it are refused.
+    """
 
     store: ExecutionStore
     signals: SignalStore
@@ -49,6 +52,7 @@ class Services:
     publisher: Publisher
     surroundings: TaskSurroundings
     jitter: Callable[[], float]
+    max_queue_depth: int | None = None
 
     @classmethod
     def of(
@@ -60,6 +64,7 @@ class Services:
         guard: Guard,
         surroundings: TaskSurroundings,
         jitter: Callable[[], float],
+        max_queue_depth: int | None = None,
     ) -> Self:
         """With every store in this database."""
         versions = VersionStore(database)
@@ -76,4 +81,5 @@ class Services:
             publisher=publisher,
             surroundings=surroundings,
             jitter=jitter,
+            max_queue_depth=max_queue_depth,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from orchestrator.engine.canvas import JOIN_TASK, Message
@@ -100,6 +101,22 @@ def new_execution(
         needs=() if is_over or hold is not None else needs,
         undecided=pack(plan, taken_over),
     )
+
+
+def begins_alike(new: NewExecution, plan: Plan) -> bool:
+    """Whether all executions of the plan begin as this one did: no start condition reads the parameters."""
+    return new.outcome is None and all(edge.condition is None for edge in plan.start_edges)
+
+
+def begun_like(
+    first: NewExecution, plan: Plan, request: Mapping[str, Value], *, execution_id: str, request_id: str | None
+) -> NewExecution:
+    """Another root execution, of a plan whose executions begin alike. Deciding it as well takes ten times as long."""
+    needs = first.needs
+    if needs and plan.version.limits is not None and plan.version.limits.key:
+        place = {"project": first.project, "location": first.location}
+        needs = limits_for(plan.version, request, **place, executor=first.executor, is_root=True)
+    return replace(first, id=execution_id, root_id=execution_id, request=request, request_id=request_id, needs=needs)
 
 
 def new_attempts(plan: Plan, dispatched: Iterable[Dispatch], *, executor: str) -> tuple[NewAttempt, ...]:

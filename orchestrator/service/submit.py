@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from orchestrator.engine.canvas import MOST_URGENT, is_execution_id
+from orchestrator.engine.plan import Plan
 from orchestrator.engine.validate import check_integration
 from orchestrator.errors import InvalidValue, UnknownParameter
 from orchestrator.failpoints import failpoint
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.values import Value, coerce, from_python
+from orchestrator.service.backpressure import await_room
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
 from orchestrator.store.rows import (
@@ -23,8 +25,10 @@ from orchestrator.store.rows import (
     DEFAULT_LOCATION,
     DEFAULT_PRIORITY,
     DEFAULT_PROJECT,
+    Created,
     Hold,
     Method,
+    NewExecution,
 )
 
 MAX_DEADLINE_S: Final = 10 * 365.25 * 86_400
@@ -66,6 +70,7 @@ class Wishes:
         priority: 0 to 9, the most urgent.
         execution_id: chosen by the caller: 1 to 36 letters, digits and hyphens.
         request_id: the same one for the same integration gives the first execution back; likewise up to 36.
+        wait_s: how long to wait for room in a full queue (``backpressure``).
     """
 
     method: Method = Method.POST_TO_QUEUE
@@ -75,6 +80,7 @@ class Wishes:
     priority: int = DEFAULT_PRIORITY
     execution_id: str | None = None
     request_id: str | None = None
+    wait_s: float = 0.0
 
 
 _NO_WISHES: Final = Wishes()
@@ -84,7 +90,8 @@ def check_wishes(wishes: Wishes) -> None:
     """Refuse what cannot be done.
 
     Raises:
-        InvalidValue: a time without a zone, a deadline that has passed already, a priority or an id of another form.
+        InvalidValue: a time without a zone, a deadline that has passed already, a priority or an id of another form,
+            a wait of less than nothing.
     """
     if wishes.at is not None and wishes.at.tzinfo is None:
         raise InvalidValue("at", wishes.at.isoformat(), "a time with its zone, such as 2026-01-31T12:00:00Z")
@@ -93,7 +100,18 @@ def check_wishes(wishes: Wishes) -> None:
         raise InvalidValue("deadline", f"{wishes.deadline_s:g} s", expected)
     if not 0 <= wishes.priority <= MOST_URGENT:
         raise InvalidValue("priority", str(wishes.priority), f"0 to {MOST_URGENT}, the most urgent")
-    for place, found in (("execution id", wishes.execution_id), ("request id", wishes.request_id)):
+    if not wishes.wait_s >= 0:  # nor NaN
+        raise InvalidValue("wait", f"{wishes.wait_s:g} s", "seconds to wait for room, 0 for not at all")
+    check_ids(wishes.execution_id, wishes.request_id)
+
+
+def check_ids(execution_id: str | None, request_id: str | None) -> None:
+    """Refuse ids of another form.
+
+    Raises:
+        InvalidValue: one is no id.
+    """
+    for place, found in (("execution id", execution_id), ("request id", request_id)):
         if found is not None and not is_execution_id(found):
             raise InvalidValue(place, repr(found)[:60], "1 to 36 letters, digits and hyphens")
 
@@ -114,11 +132,25 @@ def submit(
 
     Raises:
         InputError: the trigger, the parameters or the wishes do not fit; nothing was stored.
+        QueueFull: too much waits for an executor that it starts on, also after ``wait_s``; nothing was stored.
         ExecutionExists: the chosen id is taken.
         Unreachable: the database, or after the execution was stored, the broker.
     """
     check_wishes(wishes)
     plan = services.plans.get(version_id, trigger_id)
+    new = to_new(plan, given, version_id=version_id, place=place, wishes=wishes)
+    await_room([new], services, wait_s=wishes.wait_s)
+    created = store([new], services)
+    start(created, services)
+    return created.known.get(wishes.request_id or "", new.id)
+
+
+def to_new(plan: Plan, given: Mapping[str, Value], *, version_id: str, place: Place, wishes: Wishes) -> NewExecution:
+    """What is wanted as an execution to store.
+
+    Raises:
+        InputError: the parameters do not fit.
+    """
     execution_id = wishes.execution_id or new_id()
     new = new_execution(
         plan,
@@ -133,14 +165,22 @@ def submit(
         hold=None if wishes.at is None else Hold.SCHEDULED,
         priority=wishes.priority,
     )
-    new = replace(new, scheduled_at=wishes.at, deadline_s=wishes.deadline_s, request_id=wishes.request_id)
+    return replace(new, scheduled_at=wishes.at, deadline_s=wishes.deadline_s, request_id=wishes.request_id)
+
+
+def store(new: Sequence[NewExecution], services: Services) -> Created:
+    """Store executions that nobody has asked for before, in one transaction."""
     failpoint("submit.before")
-    first = services.store.create_once(new)
+    created = services.store.create_once(new)
     failpoint("submit.committed")
-    if first is None:
-        services.publisher.publish(start_messages([new], services.types))
+    return created
+
+
+def start(created: Created, services: Services) -> None:
+    """Send what has executions begin that were just stored."""
+    if messages := start_messages(created.new, services.types):
+        services.publisher.publish(messages)
     failpoint("submit.published")
-    return first or execution_id
 
 
 def to_values(version: IntegrationVersion, given: Mapping[str, object]) -> dict[str, Value]:

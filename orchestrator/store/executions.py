@@ -39,6 +39,7 @@ from orchestrator.store.rows import (
     AttemptKey,
     Claimed,
     Commit,
+    Created,
     Due,
     DueTimer,
     Fired,
@@ -57,7 +58,17 @@ from orchestrator.store.rows import (
     to_live,
     to_stored,
 )
-from orchestrator.store.tables import executions, history, later, live_attempts, now, parameters, timers, workers
+from orchestrator.store.tables import (
+    executions,
+    history,
+    later,
+    live_attempts,
+    now,
+    parameters,
+    texts_of,
+    timers,
+    workers,
+)
 
 _CLAIM: Final = (
     sa.update(live_attempts)
@@ -113,40 +124,58 @@ class ExecutionStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def create(self, new: Sequence[NewExecution]) -> None:
-        """Store executions and their ready start tasks in one transaction."""
-        with self.database.begin() as connection:
-            insert_executions(connection, new)
-
-    def create_once(self, new: NewExecution) -> str | None:
-        """Store one execution, unless there is one with its request id.
+    def create(self, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
+        """Store executions and their ready start tasks in one transaction.
 
         Returns:
-            None, or the id of the first execution with this request id: then nothing was stored.
+            The same as they were stored: one that has to wait for a limit has nothing ready.
+        """
+        with self.database.begin() as connection:
+            return insert_executions(connection, new)
+
+    def create_once(self, new: Sequence[NewExecution]) -> Created:
+        """Store executions in one transaction, but for those whose request id is known.
+
+        Args:
+            new: roots of one integration, no two of them with the same request id.
 
         Raises:
-            ExecutionExists: another execution has this id.
+            ExecutionExists: another execution has the id of one of them; none was stored.
         """
-        try:
-            self.create([new])
-        except sa.exc.IntegrityError as error:
-            first = self._of_request(new)
-            if first is not None:
-                return first
-            raise ExecutionExists(new.id) from error
-        return None
+        known: dict[str, str] = {}
+        while True:
+            ahead = [each for each in new if each.request_id not in known]
+            try:
+                return Created(new=self.create(ahead), known=known)
+            except Conflict:  # somebody else stores some of the same request ids
+                continue
+            except sa.exc.IntegrityError:
+                first = self._of_requests(ahead)
+                if not first:
+                    self._refuse_taken_ids(ahead)
+                    raise
+                known |= first
 
-    def _of_request(self, new: NewExecution) -> str | None:
-        statement = sa.select(executions.c.id).where(
-            executions.c.project == new.project,
-            executions.c.location == new.location,
-            executions.c.integration == new.integration,
-            executions.c.request_id == new.request_id,
+    def _of_requests(self, new: Sequence[NewExecution]) -> dict[str, str]:
+        """The ids of the executions that have the request ids of these, by request id."""
+        request_ids = [each.request_id for each in new if each.request_id is not None]
+        if not request_ids:
+            return {}
+        statement = sa.select(executions.c.request_id, executions.c.id).where(
+            executions.c.project == new[0].project,
+            executions.c.location == new[0].location,
+            executions.c.integration == new[0].integration,
+            executions.c.request_id.in_(texts_of("b_request_ids")),
         )
-        if new.request_id is None:
-            return None
         with self.database.read() as connection:
-            return connection.execute(statement).scalar_one_or_none()
+            return {row.request_id: row.id for row in connection.execute(statement, {"b_request_ids": request_ids})}
+
+    def _refuse_taken_ids(self, new: Sequence[NewExecution]) -> None:
+        taken = sa.select(executions.c.id).where(executions.c.id.in_(texts_of("b_ids"))).limit(1)
+        with self.database.read() as connection:
+            found = connection.execute(taken, {"b_ids": [each.id for each in new]}).scalar_one_or_none()
+        if found is not None:
+            raise ExecutionExists(found)
 
     def claim(self, key: AttemptKey, *, worker: str, is_again: bool = False) -> Claimed | None:
         """Take a live attempt that nobody has.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -391,6 +391,17 @@ class Written:
 
     fired: tuple[Fired, ...] = ()
     refused: Mapping[str, Refusal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Created:
+    """What became of new executions: ``new`` are those stored, as they were; one that waits for a limit is held.
+
+    The others were not: an execution with their request id was there. ``known`` has its id, by request id.
+    """
+
+    new: Sequence[NewExecution] = ()
+    known: Mapping[str, str] = field(default_factory=dict)
 
 
 class Refusal(StrEnum):

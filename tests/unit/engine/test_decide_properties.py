@@ -82,6 +82,14 @@ def test_what_is_promised_of_every_decision_holds(flow, order):
     packed_progress_is_unpacked_as_it_was(flow, turns)
     the_same_events_give_the_same_decisions_with_progress_packed_in_between(flow, turns)
     the_history_alone_gives_states_edges_and_parameters(flow, turns)
+    a_start_without_conditions_is_decided_without_a_look_at_the_parameters(flow, turns)
+
+
+def a_start_without_conditions_is_decided_without_a_look_at_the_parameters(flow: Flow, turns: list[Turn]) -> None:
+    """So executions that differ in nothing else are started by one decision (``service.start.begins_alike``)."""
+    for turn in turns:
+        if isinstance(turn.event, Started) and all(edge.condition is None for edge in flow.plan.start_edges):
+            assert decide(flow.plan, turn.before, turn.event, parameters={}, is_sync=flow.is_sync) == turn.decision
 
 
 # -- states --------------------------------------------------------------------------------------------------------
