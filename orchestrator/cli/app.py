@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from orchestrator.errors import DefinitionError, InputError, OrchestratorError, SettingsError
+from orchestrator.errors import DefinitionError, InputError, OrchestratorError, QueueFull, SettingsError
 from orchestrator.model.states import ExecutionState
 
 EXIT_CODES: Final = {
@@ -32,7 +32,7 @@ class _Commands(TyperGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
-        except (DefinitionError, InputError, SettingsError) as error:
+        except (DefinitionError, InputError, QueueFull, SettingsError) as error:
             fail(error, EXIT_USAGE)
         except OrchestratorError as error:
             fail(error, EXIT_PROBLEM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,8 @@ from orchestrator.cli.arguments import (
     read_settings,
 )
 from orchestrator.cli.definitions import Param, Params, Trigger, act_and_go_on, read_parameters
-from orchestrator.cli.printing import follow, make_console
+from orchestrator.cli.each import read_lines, submit_lines
+from orchestrator.cli.printing import follow, make_console, print_ids
 from orchestrator.errors import InvalidSetting, InvalidValue
 
 Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who wants it; default: you.")]
@@ -65,29 +66,46 @@ def submit(
     request_id: Annotated[
         str | None, typer.Option("--request-id", metavar="ID", help="The same one again starts nothing.")
     ] = None,
+    each: Annotated[
+        Path | None,
+        typer.Option("--each", metavar="FILE", help="One for each line, a JSON object of parameters; '-' is stdin."),
+    ] = None,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="S", min=0, help="Wait so long for room if a queue is full.")
+    ] = 0.0,
     executor: Executor = "default",
     include: Include = None,
     home: Home = None,
 ) -> None:
-    """Start an execution on the workers that are there, now or later, and print its id."""
+    """Start an execution on the workers that are there, now or later, and print its id.
+
+    With --each it starts one for each line of a file and prints the ids in order. --param and --params are for all of
+    them then, and --request-id ID gives line 7 the request id ID-7: so the same command can be given again if it broke
+    off, and starts what is missing.
+    """
     from orchestrator.client import Orchestrator
 
+    if each is not None and execution_id is not None:
+        raise InvalidValue("--id", "--each as well", "one of them: each execution has an id of its own")
     settings = read_settings(home, include)
     _need_broker(settings)
+    lines = None if each is None else read_lines(each)
+    wishes: dict[str, Any] = {
+        "trigger": trigger,
+        "executor": executor,
+        "at": _parse_time(at),
+        "deadline_s": deadline_s,
+        "priority": priority,
+        "wait_s": wait_s,
+    }
     with Orchestrator(settings, say=say) as orchestrator:
         definition, version = _find(what, orchestrator)
-        started = orchestrator.submit(
-            definition,
-            read_parameters(params, param or (), version),
-            trigger=trigger,
-            executor=executor,
-            at=_parse_time(at),
-            deadline_s=deadline_s,
-            priority=priority,
-            execution_id=execution_id,
-            request_id=request_id,
-        )
-    typer.echo(started)
+        given = read_parameters(params, param or (), version)
+        if lines is None:
+            ids = [orchestrator.submit(definition, given, execution_id=execution_id, request_id=request_id, **wishes)]
+        else:
+            ids = submit_lines(lines, definition, orchestrator, common=given, request_id=request_id, **wishes)
+    print_ids(ids)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -65,3 +65,9 @@ def print_list(executions: list[Execution]) -> None:
         return
     for line in to_tabs(executions):
         typer.echo(line)
+
+
+def print_ids(ids: Iterable[str]) -> None:
+    """One a line."""
+    for each in ids:
+        typer.echo(each)
