@@ -31,8 +31,9 @@ from orchestrator.model.condition_parser import read_number
 from orchestrator.model.filter_fields import Field, Operand
 from orchestrator.model.filters import And, Comparison, Filled, Node, Not, Operator, Or
 from orchestrator.model.json_text import to_json_text
+from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value, key_of, to_value
-from orchestrator.store.tables import Instant, executions
+from orchestrator.store.tables import NOT_SUCCEEDED, Instant, executions
 
 
 class position(FunctionElement[int]):  # noqa: N801 - written like the SQL function it is
@@ -136,7 +137,11 @@ def _is_filled(field: Field) -> sa.ColumnElement[bool]:
 
 def _compared(test: Comparison) -> sa.ColumnElement[bool]:
     fits = _COMPARED[test.operator](_COLUMNS[test.field], to_bound(test.value))
-    return sa.and_(_is_filled(test.field), fits) if test.field in _MAY_BE_NULL else fits
+    if test.field in _MAY_BE_NULL:
+        return sa.and_(_is_filled(test.field), fits)
+    if test.field is fields.STATE and test.operator is Operator.EQUAL and test.value != ExecutionState.SUCCEEDED:
+        return sa.and_(fits, sa.text(NOT_SUCCEEDED))  # which follows: the condition of the index that answers it
+    return fits
 
 
 def to_bound(value: Operand) -> sa.ColumnElement[Any]:

@@ -19,7 +19,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
 from orchestrator.store.filters import column_of, to_bound, to_clause
 from orchestrator.store.rows import LiveAttempt, Match, ParentLink, StoredExecution, to_live, to_stored
-from orchestrator.store.tables import executions, history, live_attempts
+from orchestrator.store.tables import NOT_SUCCEEDED, executions, history, live_attempts
 
 _CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row
 _LIVE: Final = [state.value for state in ExecutionState if not state.is_final]
@@ -131,7 +131,8 @@ class ExecutionQueries:
 
     def live_matches(self, tree: Node) -> Matches:
         """The live executions that fit a filter, the oldest first."""
-        is_live = executions.c.state.in_(_LIVE)  # which an index answers, as NOT IN would not be
+        # What an index answers, as NOT IN would not be; and its condition, which follows from that.
+        is_live = sa.and_(executions.c.state.in_(_LIVE), sa.text(NOT_SUCCEEDED))
         columns = executions.c.id, executions.c.parent_id, executions.c.integration, executions.c.state
         statement = sa.select(*columns, executions.c.created_at).where(is_live, to_clause(tree))
         with self._read() as connection:
@@ -170,6 +171,12 @@ class ExecutionQueries:
         with self._read() as connection:
             ordered = statement.order_by(executions.c.created_at, executions.c.id)
             return tuple(map(str, connection.execute(ordered).scalars()))
+
+    def is_there(self, execution_id: str) -> bool:
+        """Whether there is an execution of this id."""
+        with self._read() as connection:
+            found = connection.execute(sa.select(executions.c.id).where(executions.c.id == execution_id))
+            return found.one_or_none() is not None
 
     def live(self, execution_ids: Sequence[str]) -> dict[str, dict[int, LiveAttempt]]:
         """The live attempts of executions, by task number."""

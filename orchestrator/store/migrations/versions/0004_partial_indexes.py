@@ -1,0 +1,40 @@
+"""Indexes of executions that hold the rows that somebody looks for by them, and no others; and the roots by time."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_PARTIAL = {
+    "executions_request_ix": (["project", "location", "integration", "request_id"], "request_id IS NOT NULL"),
+    "executions_replay_of_ix": (["replay_of"], "replay_of IS NOT NULL"),
+    "executions_parent_id_parent_task_ix": (["parent_id", "parent_task"], "parent_id IS NOT NULL"),
+}
+
+
+def upgrade() -> None:
+    """Make them anew."""
+    for name, (columns, where) in _PARTIAL.items():
+        op.drop_index(name, "executions")
+        _create(name, columns, where, unique=name == "executions_request_ix")
+    op.drop_index("executions_state_created_at_ix", "executions")
+    _create("executions_state_ix", ["state", "created_at", "id"], "state <> 'SUCCEEDED'")
+    _create("executions_roots_ix", ["created_at", "id"], "parent_id IS NULL")
+
+
+def _create(name: str, columns: list[str], where: str, *, unique: bool = False) -> None:
+    condition = sa.text(where)
+    op.create_index(name, "executions", columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+def downgrade() -> None:
+    """Every row in every index again."""
+    op.drop_index("executions_roots_ix", "executions")
+    op.drop_index("executions_state_ix", "executions")
+    op.create_index("executions_state_created_at_ix", "executions", ["state", "created_at"])
+    for name, (columns, _) in _PARTIAL.items():
+        op.drop_index(name, "executions")
+        op.create_index(name, "executions", columns, unique=name == "executions_request_ix")
