@@ -109,6 +109,23 @@ class Artifacts:
         with self._translated(name), suppress(FileNotFoundError):
             self._files.rm_file(path)
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """The parts that follow this one in names, in no order: ``E.1.1`` for ``attempts``."""
+        path = self._path(prefix)
+        with self._translated(prefix):
+            self._files.invalidate_cache()
+            try:
+                found = self._files.ls(path, detail=False)
+            except FileNotFoundError:
+                return ()
+        return tuple(name for each in found if _PART.fullmatch(name := PurePosixPath(each).name))
+
+    def delete_folder(self, prefix: str) -> None:
+        """Have nothing whose name begins with these parts; that may be so already."""
+        path = self._path(prefix)
+        with self._translated(prefix), suppress(FileNotFoundError):
+            self._files.rm(path, recursive=True)
+
     # -- names -----------------------------------------------------------------------------------------------------
 
     def _path(self, name: str) -> str:

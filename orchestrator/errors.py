@@ -192,7 +192,10 @@ class ExecutionNotFound(StoreError):
         self.execution_id = execution_id
 
     def __str__(self) -> str:
-        return f"there is no execution {self.execution_id!r} in this database; `orchestrator list` shows what is there"
+        return (
+            f"there is no execution {self.execution_id!r} in this database; it never was, or it was pruned: "
+            "`orchestrator list` shows what is there"
+        )
 
 
 class ExecutionExists(StoreError):

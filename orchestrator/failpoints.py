@@ -56,6 +56,9 @@ POINTS: Final[Mapping[str, str]] = {
     "schedule.advanced": "the execution of a schedule is stored and not published",
     "takeover.begun": "a dead worker's attempt is about to be taken back",
     "republish.taken": "attempts without a message are marked as sent again, and not sent",
+    "prune.artifacts": "artifacts of old executions are deleted, and their rows are not",
+    "prune.inside": "rows of old executions are deleted, and the transaction is not committed",
+    "prune.deleted": "old executions are deleted, and the rest of their tree or of the others is not yet",
 }
 """Every point, and what has happened when a process passes it."""
 

@@ -8,7 +8,18 @@ a traceback is a bug of ours.
 Everything that takes time to import is imported inside the command that needs it: ``--help`` has to be quick.
 """
 
-from orchestrator.cli import control, definitions, executions, limits, looking, replay, schedules, suspensions, system
+from orchestrator.cli import (
+    control,
+    definitions,
+    executions,
+    limits,
+    looking,
+    prune,
+    replay,
+    schedules,
+    suspensions,
+    system,
+)
 from orchestrator.cli.app import app, main
 
 __all__ = [
@@ -19,6 +30,7 @@ __all__ = [
     "limits",
     "looking",
     "main",
+    "prune",
     "replay",
     "schedules",
     "suspensions",

@@ -105,7 +105,7 @@ def _execution_row(execution: Execution, path: tuple[str, ...], label: str, *, n
 def _names(execution: Execution) -> Iterator[str]:
     yield execution.id
     if execution.replay_of:
-        yield f"replay of {execution.replay_of}"
+        yield f"replay of {execution.replay_of}{', which was deleted' if execution.is_original_gone else ''}"
 
 
 def _below(

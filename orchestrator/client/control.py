@@ -1,16 +1,19 @@
-"""The part of the Python API that steers what was started: kill, of executions or one task, and release."""
+"""The part of the Python API that steers what was started: kill, of executions or one task, release, and prune."""
 
 from __future__ import annotations
 
 import getpass
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
 
 from orchestrator.client.looking import Looking
 from orchestrator.errors import InvalidValue
 from orchestrator.model.execution import Execution
 from orchestrator.model.filters import Node
 from orchestrator.service.control import KillReport, find_live, kill, kill_many, topmost
+from orchestrator.service.prune import Pruned, PruneWish, prune
 from orchestrator.service.reach import executors_going_on
 from orchestrator.service.services import Services
 from orchestrator.service.task_control import check_release, check_task_kill, kill_task, release
@@ -19,7 +22,7 @@ from orchestrator.store.signals import Audit
 
 
 class Control(Looking):
-    """Ends executions and tasks, and lets tasks out of quarantine."""
+    """Ends executions and tasks, lets tasks out of quarantine, and deletes what ended long ago."""
 
     def kill(
         self,
@@ -109,6 +112,39 @@ class Control(Looking):
         check_release(execution_id, task, self._open().services)  # before workers are started
         release(execution_id, task, self._going_on(execution_id), actor=actor or user())
         return self.get(execution_id)
+
+    def prune(
+        self,
+        older_than: timedelta,
+        *,
+        keeps_failed: bool = False,
+        limit: int | None = None,
+        dry_run: bool = False,
+        tell: Callable[[Pruned], object] = lambda _: None,
+    ) -> Pruned:
+        """Delete executions that ended longer ago, each with everything below it, its history and its artifacts.
+
+        What has anything below it that is not over stays. So do definitions. It may be ended at any moment, and run
+        while everything else does: the next call goes on.
+
+        Args:
+            older_than: how long ago the topmost execution has to have ended.
+            keeps_failed: those stay whose topmost execution FAILED.
+            limit: at most so many topmost executions.
+            dry_run: delete nothing, and only count.
+            tell: gets what is gone so far, now and then.
+
+        Returns:
+            How much is gone; or would be.
+
+        Raises:
+            InvalidValue: a negative age, or a limit below 1.
+            Unreachable: the artifact store does not answer.
+        """
+        runtime = self._open()
+        wish = PruneWish(older_than=older_than, keeps_failed=keeps_failed, limit=limit, dry_run=dry_run)
+        backend: Any = runtime.app.backend
+        return prune(wish, runtime.services, place=self.place, expiry=backend.expiry, tell=tell)
 
     def _going_on(self, execution_id: str) -> Services:
         """With the workers that an execution may need, which goes on."""

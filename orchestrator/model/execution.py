@@ -24,7 +24,7 @@ class Execution:
     """One execution, with the sub-executions it has started.
 
     ``attempts`` has one for each run: a restart begins another. ``snapshots`` holds the latest one, or all, or none:
-    whatever was asked for.
+    whatever was asked for. ``is_original_gone``: what it replays was deleted.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Execution:
     replay_of: str | None = None
     replay_mode: str = ""
     replay_reason: str = ""
+    is_original_gone: bool = False
     replays: tuple[str, ...] = ()
 
     @property

@@ -129,7 +129,7 @@ def parse_operand(text: str, wanted: Field) -> Operand:
         case Kind.TIME:
             return _parse_time(text)
         case Kind.DURATION:
-            return _parse_duration(text)
+            return parse_duration(text)
     if not is_storable(text):
         raise Unfit("text without NUL and lone surrogates, which no database keeps")
     return text
@@ -170,7 +170,12 @@ def _parse_time(text: str) -> datetime:
         raise Unfit("a time such as 2026-01-31T12:00:00Z or 2026-01-31 (midnight in UTC)") from None
 
 
-def _parse_duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
+    """Read a time such as ``90s``, ``1.5s``, ``15m``, ``2h`` or ``1d``.
+
+    Raises:
+        Unfit: it is none.
+    """
     found = _DURATION.fullmatch(text)
     microseconds = int(Decimal(found["number"]) * _UNIT_S[found["unit"]] * 1_000_000) if found else None
     if microseconds is None or microseconds > INT64_MAX:

@@ -48,7 +48,7 @@ from kombu.serialization import loads
 from orchestrator.errors import Unreachable
 from orchestrator.runtime.metas import attempt_meta, execution_meta, is_ours, to_key
 from orchestrator.store.database import Database
-from orchestrator.store.results import ExecutionResult, Part, ResultStore
+from orchestrator.store.results import ExecutionResult, Expiry, Part, ResultStore
 
 log = logging.getLogger(__name__)
 
@@ -324,11 +324,18 @@ class ExecutionBackend(BaseBackend):
 
     # -- cleaning ----------------------------------------------------------------------------------------------------
 
+    @property
+    def expiry(self) -> Expiry | None:
+        """When rows of plain tasks are too old; None if they are kept for ever."""
+        if not self.expires:
+            return None
+        waiting_s = self.app.conf.get("result_chord_expires") or max(self.expires, WAITING_CHORD_S)
+        return Expiry(results_s=self.expires, chords_s=waiting_s)
+
     def cleanup(self) -> None:
-        """Delete expired rows of plain tasks (``celery.backend_cleanup``); ours are the history's business."""
-        if self.expires:
-            waiting_s = self.app.conf.get("result_chord_expires") or max(self.expires, WAITING_CHORD_S)
-            self._ensure_retryable(self._store.delete_expired, results_after_s=self.expires, chords_after_s=waiting_s)
+        """Delete expired rows of plain tasks (``celery.backend_cleanup``); ours go with ``service.prune``."""
+        if self.expiry:
+            self._ensure_retryable(self._store.delete_expired, self.expiry)
 
 
 # -- small parts -------------------------------------------------------------------------------------------------------

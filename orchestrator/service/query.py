@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.model.execution import Execution
 from orchestrator.model.snapshots import AttemptView, TaskView
@@ -44,8 +45,8 @@ class TreeReader:
             tree = queries.tree(execution_id)
             self._catch_up(tree, queries)
             live = queries.live([each.id for each in tree if not each.state.is_final])
-            replays = queries.replays_of(execution_id)
-        return replace(self._assemble(tree, live), replays=replays)
+            relatives = _replays(tree[0], queries)
+        return replace(self._assemble(tree, live), **relatives)
 
     def read_alone(self, execution_id: str) -> Execution:
         """Likewise, without what is below it.
@@ -57,8 +58,8 @@ class TreeReader:
             stored = queries.one(execution_id)
             self._catch_up([stored], queries)
             live = queries.live([] if stored.state.is_final else [stored.id])
-            replays = queries.replays_of(execution_id)
-        return replace(self._execution(stored, live.get(stored.id, {}), ()), replays=replays)
+            relatives = _replays(stored, queries)
+        return replace(self._execution(stored, live.get(stored.id, {}), ()), **relatives)
 
     def shallow(self, stored: StoredExecution) -> Execution:
         """A row that was read already, without what is below it."""
@@ -129,6 +130,12 @@ class TreeReader:
             replay_mode="" if stored.replay is None else stored.replay.mode,
             replay_reason="" if stored.replay is None else stored.replay.reason,
         )
+
+
+def _replays(stored: StoredExecution, queries: ExecutionQueries) -> dict[str, Any]:
+    """What repeats an execution, and whether what it repeats itself is still there."""
+    is_gone = stored.replay is not None and not queries.is_there(stored.replay.of)
+    return {"replays": queries.replays_of(stored.id), "is_original_gone": is_gone}
 
 
 def with_live(task: TaskView, live: LiveAttempt | None) -> TaskView:

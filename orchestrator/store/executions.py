@@ -385,12 +385,17 @@ class ExecutionStore:
         return fired
 
     def note(self, execution_id: str, entry: Entry) -> None:
-        """Add an entry to an execution's history, and nothing else. Whoever is deciding on it reads it again."""
+        """Add an entry to an execution's history, and nothing else. Whoever is deciding on it reads it again.
+
+        One that was deleted meanwhile has no history any more.
+        """
         counted = sa.update(executions).where(executions.c.id == execution_id)
         with self.database.begin() as connection:
             revision = connection.execute(
                 counted.values(revision=executions.c.revision + 1).returning(executions.c.revision)
-            ).scalar_one()
+            ).scalar_one_or_none()
+            if revision is None:
+                return
             row = {"execution_id": execution_id, "revision": revision, "entry": to_json_text(entry.to_json())}
             connection.execute(sa.insert(history), row)
 

@@ -68,6 +68,14 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Expiry:
+    """The age at which rows go: results, groups and fired chords; and chords that still wait for parts."""
+
+    results_s: float
+    chords_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionResult:
     """How an execution stands."""
 
@@ -225,24 +233,16 @@ class ResultStore:
 
     # -- cleaning ------------------------------------------------------------------------------------------------------
 
-    def delete_expired(self, *, results_after_s: float, chords_after_s: float) -> int:
-        """Delete what is older, in small transactions.
-
-        Args:
-            results_after_s: the age of results, groups and fired chords.
-            chords_after_s: the age of chords that still wait for parts.
-
-        Returns:
-            The number of deleted results, groups and chords.
-        """
+    def delete_expired(self, expiry: Expiry) -> int:
+        """Delete what is older, in small transactions; how many results, groups and chords that were."""
         self._adopt_parts()
-        is_old = celery_chords.c.created_at < later(-results_after_s)
-        is_very_old = celery_chords.c.created_at < later(-chords_after_s)
-        return (
-            self._delete(celery_results.c.task_id, celery_results.c.done_at < later(-results_after_s))
-            + self._delete(celery_groups.c.group_id, celery_groups.c.done_at < later(-results_after_s))
-            + self._delete(celery_chords.c.group_id, sa.or_(is_very_old, sa.and_(celery_chords.c.is_fired, is_old)))
-        )
+        return sum(self._delete(key, is_expired) for key, is_expired in _expired(expiry))
+
+    def count_expired(self, expiry: Expiry) -> int:
+        """How many results, groups and chords ``delete_expired`` would delete."""
+        counts = [sa.select(sa.func.count(key)).where(is_expired) for key, is_expired in _expired(expiry)]
+        with self.database.read() as connection:
+            return sum(connection.execute(each).scalar_one() for each in counts)
 
     def _adopt_parts(self) -> None:
         """Give parts without a chord one that is born now, so that they have an age."""
@@ -293,6 +293,15 @@ _FIRE: Final = (
     )
     .values(is_fired=True)
 )
+
+
+def _expired(expiry: Expiry) -> Iterator[tuple[sa.Column[str], sa.ColumnElement[bool]]]:
+    """The key of each table, and which of its rows are too old."""
+    is_old = celery_chords.c.created_at < later(-expiry.results_s)
+    is_very_old = celery_chords.c.created_at < later(-expiry.chords_s)
+    yield celery_results.c.task_id, celery_results.c.done_at < later(-expiry.results_s)
+    yield celery_groups.c.group_id, celery_groups.c.done_at < later(-expiry.results_s)
+    yield celery_chords.c.group_id, sa.or_(is_very_old, sa.and_(celery_chords.c.is_fired, is_old))
 
 
 def _live(

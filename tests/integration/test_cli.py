@@ -422,7 +422,8 @@ def test_an_execution_that_is_not_there_exits_with_1(folder, kept):
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: there is no execution 'nothing' in this database; `orchestrator list` shows what is there\n"
+        "error: there is no execution 'nothing' in this database; it never was, or it was pruned: "
+        "`orchestrator list` shows what is there\n"
     )
 
 

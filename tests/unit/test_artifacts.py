@@ -94,6 +94,25 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(artifacts):
         artifacts.get("a/b")
 
 
+def test_folders_are_the_parts_that_follow_in_names(artifacts):
+    for name in ("a/b.1/x", "a/b.1/y/z", "a/c", "d"):
+        artifacts.put(name, b"1")
+
+    assert sorted(artifacts.folders("a")) == ["b.1", "c"]
+    assert artifacts.folders("nothing") == ()
+
+
+def test_a_folder_is_deleted_with_everything_in_it_and_may_be_deleted_again(artifacts):
+    for name in ("a/b.1/x", "a/b.1/y/z", "a/b.10/x"):
+        artifacts.put(name, b"1")
+
+    artifacts.delete_folder("a/b.1")
+    artifacts.delete_folder("a/b.1")
+
+    assert [each.name for each in artifacts.list()] == ["a/b.10/x"]
+    assert artifacts.folders("a") == ("b.10",)
+
+
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_could_lead_elsewhere_is_refused(artifacts, name):
     for use in (lambda: artifacts.put(name, b"x"), lambda: artifacts.get(name), lambda: artifacts.delete(name)):
