@@ -89,10 +89,25 @@ def decide(
         parameters: the execution's parameters before the event, system variables included.
         is_sync: whether it runs synchronously; failure policies differ.
     """
-    draft = Draft(plan, progress, parameters, is_sync=is_sync)
-    if _is_late(draft, event):
+    if _is_late(plan, progress, event):
         return Decision(progress=progress, is_late=True)
-    if isinstance(event, Succeeded | Failed | Suspended | ChildrenStarted | Stopped | Quarantined | Returned):
+    return _work_in(Draft(plan, progress.copy(), parameters, is_sync=is_sync), event)
+
+
+def decide_in_place(
+    plan: Plan, progress: Progress, event: Event, *, parameters: Mapping[str, Value], is_sync: bool = False
+) -> Decision:
+    """As ``decide``; ``progress`` must not be used any more.
+
+    Of many events one after the other each costs the same, however large the execution is.
+    """
+    if _is_late(plan, progress, event):
+        return Decision(progress=progress, is_late=True)
+    return _work_in(Draft(plan, progress, parameters, is_sync=is_sync), event)
+
+
+def _work_in(draft: Draft, event: Event) -> Decision:
+    if isinstance(event, TaskOutcome):
         _work_in_outcome(draft, event)
     else:
         _work_in_change(draft, event)
@@ -168,35 +183,38 @@ def _start(draft: Draft) -> None:
     reached = {draft.plan.edges[index].target for index in draft.edges}
     ahead = [edge for edge in draft.plan.start_edges if edge.index not in draft.edges]
     draft.follow(ahead, draft.plan.fork_of(TRIGGER))
-    for number in draft.plan.numbers:
+    for number in draft.plan.numbers if reached else ():
         if number in reached:
             draft.join(number)
 
 
-def _is_late(draft: Draft, event: Event) -> bool:
+def _is_late(plan: Plan, progress: Progress, event: Event) -> bool:
     """Whether what the event speaks of is not there any more."""
+    if isinstance(event, TaskOutcome):
+        status = progress.status(event.number)
+        return status.attempt != event.attempt or not status.is_active
     if isinstance(event, Started):
         return False
     if isinstance(event, Killed | DeadlinePassed):
-        return draft.state.is_final or draft.stopping not in (None, ExecutionState.RETRY_ON_HOLD)
-    status = draft.status(event.number)
+        return progress.state.is_final or progress.stopping not in (None, ExecutionState.RETRY_ON_HOLD)
+    status = progress.status(event.number)
     if isinstance(event, TaskKilled):
-        is_there = event.number in draft.plan.tasks and not draft.state.is_final
-        return not (is_there and can_be_killed(status, stopping=draft.stopping))
+        is_there = event.number in plan.tasks and not progress.state.is_final
+        return not (is_there and can_be_killed(status, stopping=progress.stopping))
     if status.attempt != event.attempt:
         return True
-    is_to_restart = draft.stopping is ExecutionState.RETRY_ON_HOLD
+    is_to_restart = progress.stopping is ExecutionState.RETRY_ON_HOLD
     match event:
         case RetryDue():
             return is_to_restart or not status.is_held or status.is_quarantined
         case Released():
             return not status.is_quarantined
         case RestartDue():
-            return not is_to_restart or draft.active > 0 or not status.is_held
+            return not is_to_restart or progress.active > 0 or not status.is_held
         case Lifted() | Rejected():
             return status.state is not TaskState.SUSPENDED
         case _:
-            return not status.is_active
+            assert_never(event)
 
 
 # -- what it all comes to ------------------------------------------------------------------------------------------

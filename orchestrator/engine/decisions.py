@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.engine.progress import Progress
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import TaskState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value
@@ -30,7 +31,7 @@ class Timer:
     kind: TimerKind = TimerKind.RETRY
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Decision:
     """What an event means.
 

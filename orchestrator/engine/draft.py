@@ -10,7 +10,6 @@ What must not happen: a state that changes anywhere else, or a rule in here that
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import assert_never
 
 from orchestrator.engine.decisions import Decision, Dispatch, Timer
@@ -29,17 +28,16 @@ from orchestrator.model.values import Value
 
 
 class Draft:
-    """Where the execution stands while one event is worked in."""
+    """Where the execution stands while one event is worked in. The dicts of ``progress`` become its own."""
 
     def __init__(self, plan: Plan, progress: Progress, parameters: Mapping[str, Value], *, is_sync: bool) -> None:
         self.plan, self.is_sync = plan, is_sync
         self.state = progress.state
-        self.tasks = dict(progress.tasks)
-        self.edges = dict(progress.edges)
-        self.arrived, self.true = dict(progress.arrived), dict(progress.true)
+        self.tasks, self.edges = progress.tasks, progress.edges
+        self.arrived, self.true = progress.arrived, progress.true
         self.active, self.suspended, self.held = progress.active, progress.suspended, progress.held
         self.stopping, self.rolls_back, self.restart = progress.stopping, progress.rolls_back, progress.restart
-        self.run, self.bases, self.is_resumed = progress.run, dict(progress.bases), progress.is_resumed
+        self.run, self.bases, self.is_resumed = progress.run, progress.bases, progress.is_resumed
         self.error = progress.error
         self.parameters: Mapping[str, Value] = parameters
         self.changed: dict[str, Value] = {}
@@ -74,11 +72,11 @@ class Draft:
     def move(self, number: int, event: TaskEvent, **marks: bool) -> None:
         """Follow one arrow. The only place where a task's state changes; marks that are not named are taken off."""
         before = self.status(number)
-        self._put(number, TaskStatus(next_task_state(before.state, event), before.attempt, **marks))
-        self.states[number] = self.tasks[number].state
+        state = next_task_state(before.state, event)
+        self._put(number, before, TaskStatus(state, before.attempt, **marks))
+        self.states[number] = state
 
-    def _put(self, number: int, after: TaskStatus) -> None:
-        before = self.status(number)
+    def _put(self, number: int, before: TaskStatus, after: TaskStatus) -> None:
         self.tasks[number] = after
         self.active += after.is_active - before.is_active
         self.suspended += (after.state is TaskState.SUSPENDED) - (before.state is TaskState.SUSPENDED)
@@ -87,9 +85,10 @@ class Draft:
     def make_ready(self, number: int) -> None:
         """The next attempt may be claimed."""
         before = self.status(number)
-        ready = replace(before, is_ready=True, is_waiting=False, is_quarantined=False, attempt=before.attempt + 1)
-        self._put(number, ready)
-        self.dispatch.append(Dispatch(number=number, attempt=before.attempt + 1, is_rollback=before.is_rolling_back))
+        attempt = before.attempt + 1
+        ready = before._replace(is_ready=True, is_waiting=False, is_quarantined=False, attempt=attempt)
+        self._put(number, before, ready)
+        self.dispatch.append(Dispatch(number=number, attempt=attempt, is_rollback=before.is_rolling_back))
 
     def begin(self, number: int) -> None:
         """The claim went before the event that tells of it."""
@@ -103,7 +102,8 @@ class Draft:
 
     def mark_killed(self, number: int) -> None:
         """Whatever comes of its attempt, it is over then."""
-        self._put(number, replace(self.status(number), is_killed=True))
+        before = self.status(number)
+        self._put(number, before, before._replace(is_killed=True))
 
     def set_timer(self, number: int, after_s: float, kind: TimerKind = TimerKind.RETRY) -> None:
         """Come back to the attempt of this task later."""

@@ -14,19 +14,19 @@ What must not happen: a plan that numbers its tasks otherwise than the one that 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 from orchestrator.engine.plan import Plan
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.json_text import Json
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import ExecutionState, TaskState
 
 
-@dataclass(frozen=True, slots=True)
-class TaskStatus:
-    """Where one task stands.
+class TaskStatus(NamedTuple):
+    """Where one task stands. A tuple, because each task goes through several: a dataclass takes three times as long.
 
     ``is_ready``: its message may be out: a worker may claim it, or has. ``attempt`` counts from 1 once it was ready.
     ``is_ignored``: it FAILED under the policy IGNORE, and its edges behaved as after success. ``is_caught``: it FAILED,
@@ -73,9 +73,11 @@ class Restart:
     after_s: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Progress:
     """Where an execution stands. Tasks that were never reached are not in ``tasks``.
+
+    Its dicts are its own. ``decide`` does not change them; ``decide_in_place`` makes them those of what it answers.
 
     Attributes:
         arrived, true: for every task, how many edges that lead to it are decided, and how many of those are true.
@@ -92,10 +94,10 @@ class Progress:
     """
 
     state: ExecutionState = ExecutionState.PENDING
-    tasks: Mapping[int, TaskStatus] = field(default_factory=dict)
-    edges: Mapping[int, bool] = field(default_factory=dict)
-    arrived: Mapping[int, int] = field(default_factory=dict)
-    true: Mapping[int, int] = field(default_factory=dict)
+    tasks: dict[int, TaskStatus] = field(default_factory=dict)
+    edges: dict[int, bool] = field(default_factory=dict)
+    arrived: dict[int, int] = field(default_factory=dict)
+    true: dict[int, int] = field(default_factory=dict)
     active: int = 0
     suspended: int = 0
     held: int = 0
@@ -103,13 +105,24 @@ class Progress:
     rolls_back: bool = False
     restart: Restart | None = None
     run: int = 1
-    bases: Mapping[int, int] = field(default_factory=dict)
+    bases: dict[int, int] = field(default_factory=dict)
     is_resumed: bool = False
     error: ErrorInfo | None = None
 
     def status(self, number: int) -> TaskStatus:
         """Where this task stands."""
         return self.tasks.get(number, UNTOUCHED)
+
+    def copy(self) -> Progress:
+        """The same with dicts of its own."""
+        return replace(
+            self,
+            tasks=dict(self.tasks),
+            edges=dict(self.edges),
+            arrived=dict(self.arrived),
+            true=dict(self.true),
+            bases=dict(self.bases),
+        )
 
 
 _S: Final = TaskState
@@ -140,36 +153,23 @@ _STATUSES: Final[dict[str, TaskStatus]] = {
 }
 
 
-def _marks(status: TaskStatus) -> tuple[TaskState | bool, ...]:
-    return (
-        status.state,
-        status.is_ready,
-        status.is_ignored,
-        status.is_caught,
-        status.is_waiting,
-        status.is_quarantined,
-        status.is_killed,
-    )
-
-
-_LETTERS: Final = {_marks(status): letter for letter, status in _STATUSES.items()}
+_LETTERS: Final = {status._replace(attempt=0): letter for letter, status in _STATUSES.items()}
+_USUAL: Final = {status: letter for letter, status in _STATUSES.items()}  # with the attempt that the letter says
+_RESULTS: Final = {None: "?", False: "0", True: "1"}
 _ACTIVE: Final = tuple(letter for letter, status in _STATUSES.items() if status.is_active)
 _HELD: Final = tuple(letter for letter, status in _STATUSES.items() if status.is_held)
 
 
 def pack(plan: Plan, progress: Progress) -> str:
     """Write progress as a short text."""
-    statuses = [progress.tasks.get(number, UNTOUCHED) for number in plan.numbers]
-    letters = "".join([_LETTERS[_marks(each)] for each in statuses])
-    edges = "".join(
-        "?" if result is None else "01"[result] for result in map(progress.edges.get, range(len(plan.edges)))
-    )
-    attempts = ",".join(
-        f"{number}:{each.attempt}"
-        for number, letter, each in zip(plan.numbers, letters, statuses, strict=True)
-        if each.attempt != _STATUSES[letter].attempt
-    )
-    return f"{letters}|{edges}|{attempts}|{_pack_rest(progress)}"
+    statuses = list(map(progress.tasks.get, plan.numbers, repeat(UNTOUCHED)))
+    letters = list(map(_USUAL.get, statuses, repeat("")))
+    attempts = []
+    for place in [place for place, letter in enumerate(letters) if not letter]:
+        letters[place] = _LETTERS[statuses[place]._replace(attempt=0)]
+        attempts.append(f"{plan.numbers[place]}:{statuses[place].attempt}")
+    edges = map(_RESULTS.__getitem__, map(progress.edges.get, range(len(plan.edges))))
+    return f"{''.join(letters)}|{''.join(edges)}|{','.join(attempts)}|{_pack_rest(progress)}"
 
 
 def _pack_rest(progress: Progress) -> str:
@@ -197,7 +197,7 @@ def unpack(plan: Plan, text: str, state: ExecutionState) -> Progress:
     tasks = {number: _STATUSES[letter] for number, letter in zip(plan.numbers, letters, strict=True) if letter != "."}
     for pair in filter(None, attempts.split(",")):
         number, attempt = map(int, pair.split(":"))
-        tasks[number] = replace(tasks.get(number, UNTOUCHED), attempt=attempt)
+        tasks[number] = tasks.get(number, UNTOUCHED)._replace(attempt=attempt)
     edges, arrived, true = {}, dict[int, int](), dict[int, int]()
     for edge, letter in zip(plan.edges, edge_letters, strict=True):
         if letter != "?":

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, cast
 
@@ -126,7 +126,7 @@ def reuse_what_succeeded(old: Plan, progress: Progress, new: Plan) -> Reuse:
 
 
 def _taken_over(status: TaskStatus) -> TaskStatus:
-    return replace(status, attempt=0)
+    return status._replace(attempt=0)
 
 
 def is_failure_point(old: Plan, progress: Progress) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.engine.decide import decide
+from orchestrator.engine.decide import decide_in_place
 from orchestrator.engine.decisions import Decision, Dispatch
 from orchestrator.engine.events import ChildrenStarted, Failed, Returned, Stopped, Succeeded, Suspended, TaskOutcome
 from orchestrator.engine.plan import Plan
@@ -118,7 +118,7 @@ class Batch:
         elif self._progress.stopping is not None and result.children:
             result = _without_children(result)
         event, was_rollback = result.event, self.is_rolling_back(result.event.number)
-        decision = decide(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
+        decision = decide_in_place(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
         self._entries.append(_entry(result, decision, worker=self._worker, was_rollback=was_rollback))
         if result.wait is None or decision.is_late:
             self._over.add(event.number)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.decide import decide
+from orchestrator.engine.decide import decide, decide_in_place
 from orchestrator.engine.decisions import Decision
 from orchestrator.engine.events import (
     ChildrenStarted,
@@ -81,6 +80,7 @@ def test_what_is_promised_of_every_decision_holds(flow, order):
     the_counters_are_always_what_a_recount_gives(flow, turns)
     packed_progress_is_unpacked_as_it_was(flow, turns)
     the_same_events_give_the_same_decisions_with_progress_packed_in_between(flow, turns)
+    the_same_events_give_the_same_decisions_in_place(flow, turns)
     the_history_alone_gives_states_edges_and_parameters(flow, turns)
     a_start_without_conditions_is_decided_without_a_look_at_the_parameters(flow, turns)
 
@@ -110,7 +110,7 @@ def every_task_moves_along_arrows_and_is_reported(flow: Flow, turns: list[Turn])
         for number, status in in_plan(flow, turn.after):
             before = turn.before.status(number)
             is_back = turn.decision.is_restart and before.state is not TaskState.PENDING_EXECUTION
-            before = replace(before, is_killed=status.is_killed)  # of a mark nothing is told before the end
+            before = before._replace(is_killed=status.is_killed)  # of a mark nothing is told before the end
             if status.state is not before.state or (status != before and not status.is_ready) or is_back:
                 reported[number] = status.state
                 assert status.state in ways_from(before.state, is_restart=turn.decision.is_restart)
@@ -458,6 +458,16 @@ def the_same_events_give_the_same_decisions_with_progress_packed_in_between(flow
     for turn in turns:
         read = unpack(flow.plan, pack(flow.plan, progress), progress.state)
         again = decide(flow.plan, read, turn.event, parameters=parameters, is_sync=flow.is_sync)
+        assert again == turn.decision
+        progress, parameters = again.progress, dict(turn.parameters)
+
+
+def the_same_events_give_the_same_decisions_in_place(flow: Flow, turns: list[Turn]) -> None:
+    """As a worker decides that goes on with an execution: what it has decided on is not looked at again."""
+    parameters = dict(INITIAL)
+    progress = Progress()
+    for turn in turns:
+        again = decide_in_place(flow.plan, progress, turn.event, parameters=parameters, is_sync=flow.is_sync)
         assert again == turn.decision
         progress, parameters = again.progress, dict(turn.parameters)
 

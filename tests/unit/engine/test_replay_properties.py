@@ -174,7 +174,7 @@ def test_exactly_what_ended_well_is_reused_unless_it_follows_what_did_not(over):
             assert not ended_well or before.state is TaskState.SKIPPED or after_another or is_called
         else:
             assert ended_well
-            assert reuse.progress.tasks[number] == replace(before, attempt=0)
+            assert reuse.progress.tasks[number] == before._replace(attempt=0)
 
 
 @given(over=executions())
