@@ -106,9 +106,13 @@ def _escaped(match: re.Match[str]) -> str:
     return "'" if match[1] == "'" else match[0]
 
 
+# Without the look for cycles, which takes as long as the writing: what comes from outside is a tree (``check_json``).
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
+
+
 def to_json_text(document: object) -> str:
     """JSON as text, exact and in ASCII: a NUL or a lone surrogate stays an escape that every database takes."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(document)
 
 
 def shown(found: object) -> str:
