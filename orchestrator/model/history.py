@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final, cast
 
 from orchestrator.model.json_text import Json
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import Value, parse_parameters, to_parameters
 
@@ -96,7 +97,7 @@ _ENDS_ATTEMPT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Entry:
     """One change. Times are the database's, aware UTC; ``worker`` names the process that ran the attempt.
 

@@ -25,6 +25,7 @@ from typing import Final, TypeAlias
 from orchestrator.errors import InvalidValue, SettingsError
 from orchestrator.model.json_text import Json
 from orchestrator.model.parameters import name_in, resolve, resolve_text
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.values import Value
 
 MAX_WAIT_S: Final = 100 * 365 * 86_400.0  # 100 years: how long a suspension may wait for an answer
@@ -166,7 +167,7 @@ def _nobody(_: object) -> None:
     """Nobody is told."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class TaskContext:
     """One attempt of one task, as its code sees it.
 

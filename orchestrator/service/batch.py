@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from orchestrator.engine.decide import decide_in_place
@@ -68,9 +69,11 @@ class Batch:
 
     def next_in_line(self) -> Dispatch | None:
         """A light task that this worker goes on with: kept from an earlier commit, or ready since."""
-        ahead = [*self._kept.values(), *(each for each in self._ready.values() if self._is_mine(each))]
         waiting = {wait.number for wait in self._waits}
-        return next((each for each in ahead if each.number not in self._over | waiting), None)
+        for each in chain(self._kept.values(), filter(self._is_mine, self._ready.values())):
+            if each.number not in self._over and each.number not in waiting:
+                return each
+        return None
 
     def _is_mine(self, dispatch: Dispatch) -> bool:
         task = self._plan.tasks[dispatch.number]

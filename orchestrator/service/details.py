@@ -34,6 +34,11 @@ class Details:
             )
         self._noted = noted
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was noted."""
+        return not self._noted
+
     def beside(self, others: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
         """The notes, and what the system itself has to say, which comes first."""
         return {**(others or {}), **self._noted} or None

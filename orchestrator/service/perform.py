@@ -11,7 +11,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -21,6 +21,7 @@ from orchestrator.errors import InvalidValue, OrchestratorError, TaskError, Unre
 from orchestrator.model.fields import is_storable
 from orchestrator.model.history import ErrorInfo
 from orchestrator.model.json_text import Json
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext, TaskType
 from orchestrator.model.values import Value
 from orchestrator.service.details import Details
@@ -49,7 +50,7 @@ MAX_MESSAGE: Final = 10_000  # characters of an error's message; it is kept with
 _CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Result:
     """What performing gave: the event for ``decide``, and what goes with it."""
 
@@ -112,18 +113,17 @@ class Performer:
         """Run the code; round 0 is the attempt itself, a higher one the join of that round of sub-executions."""
         started_at, details = self._clock(), Details()
         try:
-            step = self._run_code(number, attempt, round, parameters, details, is_rollback=is_rollback)
+            step = self._run_code(number, attempt, round, parameters, details, now=started_at, is_rollback=is_rollback)
             if is_rollback and not isinstance(step, Done):
                 what = "wait for an answer" if isinstance(step, Suspend) else "start sub-executions"
                 raise TaskError(f"a rollback cannot {what}", "FAILED_PRECONDITION")
-            result = self._to_result(step, number, attempt, round, suspends=not is_rollback)
+            result = self._to_result(step, number, attempt, round, started_at=started_at, suspends=not is_rollback)
         except AttemptEnded as ended:
-            result = self._ended(ended, number, attempt)
+            result = self._ended(ended, number, attempt, started_at=started_at)
         except Exception as error:  # whatever task code raises is the attempt's failure
             event = Failed(number=number, attempt=attempt, error=_to_error(error), jitter=self._services.jitter())
-            result = Result(event=event, started_at=started_at, ended_at=started_at)
-        noted = details.beside(result.details)
-        return replace(result, started_at=started_at, ended_at=self._clock(), details=noted)
+            result = Result(event=event, started_at=started_at, ended_at=self._clock())
+        return result if details.is_empty else replace(result, details=details.beside(result.details))
 
     def _run_code(
         self,
@@ -133,6 +133,7 @@ class Performer:
         parameters: Mapping[str, Value],
         details: Details,
         *,
+        now: datetime,
         is_rollback: bool,
     ) -> Step:
         config = self._plan.tasks[number].config
@@ -145,7 +146,10 @@ class Performer:
         run = self._prepared(task_type, round)
         try:
             with self._watched(number, attempt, round, is_rollback=is_rollback) as watch:
-                return run(self._context(number, attempt, work.parameters, parameters, watch=watch, details=details))
+                context = self._context(
+                    number, attempt, work.parameters, parameters, now=now, watch=watch, details=details
+                )
+                return run(context)
         except SystemExit as error:
             if is_from_outside(error):
                 raise
@@ -174,14 +178,14 @@ class Performer:
         is_rollback: bool,
     ) -> AbstractContextManager[Watch]:
         """The guard of this phase. What is left of the attempt's timeout is the phase's."""
-        store, stored, task = self._services.store, self._stored, self._plan.tasks[number]
-        key = AttemptKey(execution_id=stored.id, number=number, attempt=attempt, round=round)
+        store, task = self._services.store, self._plan.tasks[number]
         timeout_s = None
         if task.config.timeout_ms is not None:
             spent_s = (self._clock() - self._claimed.started_at).total_seconds()
             timeout_s = max(task.config.timeout_ms / 1000 - spent_s, _SHORTEST_S)
 
         def ask() -> Wish:
+            key = AttemptKey(execution_id=self._stored.id, number=number, attempt=attempt, round=round)
             if task.is_light and not is_rollback:  # its row may not be written yet
                 return Wish.STOP if store.is_stopping(key) else Wish.GO_ON
             return store.wish(key, worker=self._claimed.worker)
@@ -196,6 +200,7 @@ class Performer:
         config: Mapping[str, Value],
         parameters: Mapping[str, Value],
         *,
+        now: datetime,
         watch: Watch,
         details: Details,
     ) -> TaskContext:
@@ -207,7 +212,7 @@ class Performer:
             location=stored.location,
             task_number=number,
             attempt=attempt,
-            now=self._clock(),
+            now=now,
             config=config,
             parameters=parameters,
             surroundings=self._services.surroundings,
@@ -217,9 +222,9 @@ class Performer:
             record=details.record,
         )
 
-    def _ended(self, ended: AttemptEnded, number: int, attempt: int) -> Result:
+    def _ended(self, ended: AttemptEnded, number: int, attempt: int, *, started_at: datetime) -> Result:
         """The guard ended the code: a failure if it took too long, else what was asked for."""
-        now, timeout_ms = self._clock(), self._plan.tasks[number].config.timeout_ms
+        timeout_ms = self._plan.tasks[number].config.timeout_ms
         event: TaskOutcome = Stopped(number=number, attempt=attempt, was_running=True)
         if self._wishes.last is Wish.GIVE_BACK:
             event = Returned(number=number, attempt=attempt)
@@ -227,29 +232,38 @@ class Performer:
             error = timeout_error(timeout_ms / 1000)
             event = Failed(number=number, attempt=attempt, error=error, jitter=self._services.jitter())
         proof = proof_of_end(self._claimed.worker, "an exception that was raised in its code")
-        return Result(event=event, started_at=now, ended_at=now, details=proof)
+        return Result(event=event, started_at=started_at, ended_at=self._clock(), details=proof)
 
-    def _to_result(self, step: Step, number: int, attempt: int, round: int, *, suspends: bool) -> Result:  # noqa: A002
-        now = self._clock()
+    def _to_result(
+        self,
+        step: Step,
+        number: int,
+        attempt: int,
+        round: int,  # noqa: A002
+        *,
+        started_at: datetime,
+        suspends: bool,
+    ) -> Result:
+        ended_at = self._clock()
         outputs = self._plan.typed({} if isinstance(step, StartChildren) and step.wait else step.outputs)
         _check_names(outputs)
         match step:
             case Done() if not (suspends and self._plan.tasks[number].config.suspends):
                 event: TaskOutcome = Succeeded(number=number, attempt=attempt, outputs=outputs)
-                return Result(event=event, started_at=now, ended_at=now)
+                return Result(event=event, started_at=started_at, ended_at=ended_at)
             case Done():
                 event = Suspended(number=number, attempt=attempt, outputs=outputs)
                 waits = NewSuspension(number=number, attempt=attempt, terms={})
-                return Result(event=event, started_at=now, ended_at=now, suspension=waits)
+                return Result(event=event, started_at=started_at, ended_at=ended_at, suspension=waits)
             case Suspend():
                 event = Suspended(number=number, attempt=attempt, outputs=outputs)
                 _check_names(filter(None, (step.result_name, step.payload_name)))
                 waits, timers = new_suspension(step, number, attempt)
-                return Result(event=event, started_at=now, ended_at=now, suspension=waits, timers=timers)
+                return Result(event=event, started_at=started_at, ended_at=ended_at, suspension=waits, timers=timers)
             case StartChildren(wait=False):
                 children = self._new_children(step.children, number, attempt, None, first=0)
                 event = Succeeded(number=number, attempt=attempt, outputs=outputs)
-                return Result(event=event, started_at=now, ended_at=now, children=children)
+                return Result(event=event, started_at=started_at, ended_at=ended_at, children=children)
             case StartChildren():
                 first = self._claimed.next_position if round else 0
                 children = self._new_children(step.children, number, attempt, round + 1, first=first)
@@ -265,7 +279,9 @@ class Performer:
                 )
                 event = ChildrenStarted(number=number, attempt=attempt)
                 details: dict[str, Json] = {"children": len(children), "round": round + 1}
-                return Result(event=event, started_at=now, ended_at=now, children=children, wait=wait, details=details)
+                return Result(
+                    event=event, started_at=started_at, ended_at=ended_at, children=children, wait=wait, details=details
+                )
 
     def _new_children(
         self,
