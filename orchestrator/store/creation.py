@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -39,6 +39,10 @@ from orchestrator.store.tables import (
     timers,
 )
 
+_OVER: Final = sa.insert(executions).values(ended_at=now())
+_UNCLAIMED: Final = sa.insert(live_attempts)
+_CLAIMED: Final = sa.insert(live_attempts).values(started_at=now())
+
 
 def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
     """Executions with their ready start tasks.
@@ -51,7 +55,7 @@ def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) ->
     if begun := [_execution_row(each, clock) for each in new if each.outcome is None]:
         insert_rows(connection, executions, begun)
     if over := [_execution_row(each, clock) for each in new if each.outcome is not None]:
-        connection.execute(sa.insert(executions).values(ended_at=now()), over)
+        connection.execute(_OVER, over)
     insert_rows(connection, live_attempts, [_attempt_row(each.id, attempt) for each in new for attempt in each.ready])
     insert_rows(connection, timers, [row for each in new for row in _timer_rows(each, clock)])
     insert_rows(connection, history, [_history_row(each) for each in new if each.recorded is not None])
@@ -168,9 +172,9 @@ def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequenc
     unclaimed = [row for row in rows if row["worker"] is None]
     claimed = [row for row in rows if row["worker"] is not None]
     if unclaimed:
-        connection.execute(sa.insert(live_attempts), unclaimed)
+        connection.execute(_UNCLAIMED, unclaimed)
     if claimed:
-        connection.execute(sa.insert(live_attempts).values(started_at=now()), claimed)
+        connection.execute(_CLAIMED, claimed)
 
 
 def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if len(rows) == 1:
-        connection.execute(sa.insert(table), [*rows])
+        connection.execute(_of_one(table), [*rows])
         return
     first = rows[0]
     differing = tuple(name for name in first if any(row[name] != first[name] for row in rows))
@@ -42,6 +42,11 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[s
     values = {f"b_{name}": value for name, value in common.items()}
     for document in _documents({name: row[name] for name in differing} for row in rows):
         connection.execute(statement, values | {"b_rows": document})
+
+
+@functools.cache
+def _of_one(table: sa.Table) -> sa.Insert:
+    return sa.insert(table)
 
 
 @functools.lru_cache(maxsize=64)
