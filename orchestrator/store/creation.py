@@ -52,11 +52,11 @@ def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) ->
     """
     new = _admitted(connection, new)
     clock = connection.execute(sa.select(now())).scalar_one() if any(map(_needs_clock, new)) else None
-    if begun := [_execution_row(each, clock) for each in new if each.outcome is None]:
+    if begun := [execution_row(each, clock) for each in new if each.outcome is None]:
         insert_rows(connection, executions, begun)
-    if over := [_execution_row(each, clock) for each in new if each.outcome is not None]:
+    if over := [execution_row(each, clock) for each in new if each.outcome is not None]:
         connection.execute(_OVER, over)
-    insert_rows(connection, live_attempts, [_attempt_row(each.id, attempt) for each in new for attempt in each.ready])
+    insert_rows(connection, live_attempts, [attempt_row(each.id, attempt) for each in new for attempt in each.ready])
     insert_rows(connection, timers, [row for each in new for row in _timer_rows(each, clock)])
     insert_rows(connection, history, [_history_row(each) for each in new if each.recorded is not None])
     going_on = [each for each in new if each.outcome is None]
@@ -95,7 +95,7 @@ def _needs_clock(new: NewExecution) -> bool:
     return new.deadline_s is not None or any(each.queue_timeout_s is not None for each in new.ready)
 
 
-def _execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
+def execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
     parent, outcome = new.parent, new.outcome
     return {
         "id": new.id,
@@ -167,7 +167,7 @@ def _history_row(new: NewExecution) -> dict[str, Any]:
 
 def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequence[NewAttempt]) -> None:
     """Attempts for workers to claim, or claimed already by whoever commits them; and how long they may wait."""
-    rows = [_attempt_row(execution_id, attempt) for attempt in ready]
+    rows = [attempt_row(execution_id, attempt) for attempt in ready]
     insert_timers(connection, execution_id, _queue_timers(ready))
     unclaimed = [row for row in rows if row["worker"] is None]
     claimed = [row for row in rows if row["worker"] is not None]
@@ -177,7 +177,8 @@ def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequenc
         connection.execute(_CLAIMED, claimed)
 
 
-def _attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
+def attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
+    """A row of ``live_attempts``."""
     return {
         "execution_id": execution_id,
         "task_number": attempt.number,

@@ -91,6 +91,8 @@ class Database:
                 raise
             finally:
                 connection.close()
+        except self._driver.IntegrityError as error:
+            raise sa.exc.IntegrityError(None, None, error) from error  # as from every other statement
         except self._driver.Error as error:
             if not self._is_passing(error):
                 raise

@@ -30,7 +30,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_value
-from orchestrator.store import fused
+from orchestrator.store import fused, fused_creation
 from orchestrator.store.bulk import write_many
 from orchestrator.store.commits import BY_KEY, IDS, Refused, bind, write
 from orchestrator.store.creation import insert_executions, insert_timers
@@ -130,6 +130,9 @@ class ExecutionStore:
         Returns:
             The same as they were stored: one that has to wait for a limit has nothing ready.
         """
+        is_fusible = not self.database.is_sqlite and len(new) == 1 and fused_creation.is_common(new[0])
+        if is_fusible and fused_creation.create(self.database, new[0]):
+            return new
         with self.database.begin() as connection:
             return insert_executions(connection, new)
 

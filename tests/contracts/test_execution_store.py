@@ -108,6 +108,32 @@ def test_executions_are_created_together_or_not_at_all(database, store):
     assert rows_of(database) == before
 
 
+def test_what_is_created_with_something_unusual_is_stored_like_what_is_created_alone(database, store):
+    """PostgreSQL has a statement of its own for the usual; ``make_execution`` fills what they could differ in."""
+    given = {"request": {"a": text("ä \0 \ud800 '")}, "ready": (1, make_attempt(2)), "priority": 7, "request_id": "x"}
+    version_id, parent = publish(database), link_to(start(database)[0], position=3)
+    alone, beside = (
+        make_execution(version_id, parent=parent, integration=name, **given) for name in ("alone", "beside")
+    )
+    unusual = make_execution(version_id, deadline_s=60.0)
+
+    store.create([alone])
+    store.create([beside, unusual])
+
+    assert stored_rows(database, alone) == stored_rows(database, beside)
+
+
+def stored_rows(database, new):
+    """The rows of an execution, without what is its own."""
+    with database.read() as connection:
+        row = connection.execute(sa.select(executions).where(executions.c.id == new.id)).one()
+    own = {"id", "integration", "created_at", "updated_at", "queued_at", "execution_id"}
+    return [
+        {key: content for key, content in each._asdict().items() if key not in own}
+        for each in (row, *live_rows(database, new.id))
+    ]
+
+
 # -- claim ---------------------------------------------------------------------------------------------------------
 
 
