@@ -96,6 +96,7 @@ def _needs_clock(new: NewExecution) -> bool:
 
 
 def execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
+    """A row of ``executions``; ``clock`` is the database's, for one that has a deadline."""
     parent, outcome = new.parent, new.outcome
     return {
         "id": new.id,
