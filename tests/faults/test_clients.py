@@ -22,6 +22,16 @@ with Orchestrator() as client:
     print(client.submit("asked", executor=sys.argv[1], request_id=sys.argv[2]))
 """
 
+SUBMIT_MANY = """
+import sys
+from orchestrator import Orchestrator
+from orchestrator.service import submit_many
+submit_many.CHUNK = 10
+names = [f"{sys.argv[2]}-{number}" for number in range(25)]
+with Orchestrator() as client:
+    print(*client.submit_many("asked", [{}] * 25, executor=sys.argv[1], request_ids=names))
+"""
+
 
 @pytest.fixture
 def rig(sqlite_rig):
@@ -32,9 +42,9 @@ def rig(sqlite_rig):
     sqlite_rig.check()
 
 
-def ask(rig, request_id, *, failpoints=""):
+def ask(rig, request_id, *, script=SUBMIT, failpoints=""):
     environment = rig.settings.replaced(failpoints=failpoints).to_environment()
-    command = python("-c", SUBMIT, rig.executor, request_id)
+    command = python("-c", script, rig.executor, request_id)
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -64,6 +74,25 @@ def test_what_a_killed_client_has_stored_runs_though_it_never_asks_again(rig):
     execution = rig.wait(row.id)
 
     assert execution.state is ExecutionState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("point", "stored"), [("submit.before", 10), ("submit.committed", 20), ("publish.message", 10)]
+)
+def test_a_client_that_is_killed_amid_many_and_asks_again_has_each_of_them_once(rig, point, stored):
+    """At the second chunk, or after three messages of the first."""
+    request_id = uuid.uuid4().hex[:12]
+    with_it = sa.select(executions.c.id).where(executions.c.request_id.startswith(request_id))
+    nth = 3 if point == "publish.message" else 2
+
+    ask(rig, request_id, script=SUBMIT_MANY, failpoints=f"{point}=kill9@{nth}")
+    before = {row.id for row in rig.rows(with_it)}
+    ids = ask(rig, request_id, script=SUBMIT_MANY).stdout.split()
+
+    assert len(before) == stored
+    assert before < set(ids)
+    assert {rig.wait(each).state for each in ids} == {ExecutionState.SUCCEEDED}
+    assert {row.id for row in rig.rows(with_it)} == set(ids)
 
 
 def test_clients_of_one_process_and_broker_do_not_end_with_each_other(rig):

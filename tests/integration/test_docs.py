@@ -1,7 +1,7 @@
-"""Every command and file of the README and the tutorial, as a reader would use them.
+"""Every command and file of the README, the tutorial and the page on submitting, as a reader would use them.
 
-A block ``yaml file=NAME`` or ``python file=NAME`` is a file, a block ``sh`` is typed in, one of ``sh background`` is
-left running. Commands of one page share a shell's environment and a folder.
+A block ``yaml file=NAME`` or the like is a file, ``text file=NAME`` what a command has written into one. A block ``sh``
+is typed in, one of ``sh background`` is left running. Commands of one page share a shell's environment and a folder.
 """
 
 import os
@@ -57,24 +57,39 @@ def typed(script: str, folder: Path, env: dict[str, str]) -> tuple[str, dict[str
     return done.stdout, {key: value for key, _, value in pairs}
 
 
-def test_the_tutorial_does_what_it_says(tmp_path):
-    printed, env, broker = [], environment(tmp_path / ".orchestrator"), redis_url()
+def follow(page: str, folder: Path) -> list[str]:
+    """Do what a page says, with a broker that is there; what its commands printed."""
+    printed, env, broker = [], environment(folder / ".orchestrator"), redis_url()
     with ExitStack() as running:
-        for kind, info, text in blocks("docs/tutorial.md"):
-            if info.startswith("file="):
-                (tmp_path / info.removeprefix("file=")).write_text(text)
+        for kind, info, text in blocks(page):
+            if kind == "text":
+                assert (folder / info.removeprefix("file=")).read_text() == text
+            elif info.startswith("file="):
+                (folder / info.removeprefix("file=")).write_text(text)
             elif (kind, info) == ("sh", "background"):
-                running.enter_context(left_running(text, tmp_path, env))
+                running.enter_context(left_running(text, folder, env))
             elif kind == "sh":
-                output, env = typed(text.replace("redis://localhost:6379/0", broker), tmp_path, env)
+                output, env = typed(text.replace("redis://localhost:6379/0", broker), folder, env)
                 printed.append(output)
+    return printed
 
-    everything = "\n".join(printed)
+
+def test_the_tutorial_does_what_it_says(tmp_path):
+    everything = "\n".join(follow("docs/tutorial.md", tmp_path))
+
     assert 'greeting = "Hello, Ada!"' in everything
     assert 'greetings = ["HELLO, ADA!", "HELLO, BOB!"]' in everything
     assert "mean = 3.0" in everything
     assert "mean = 4.0" in everything
     assert "refunded = 12" in everything
+
+
+def test_submitting_does_what_its_page_says(tmp_path):
+    printed = follow("docs/submitting.md", tmp_path)
+
+    assert "customer 99 owes 10\n" in printed
+    for name, count in (("ids.txt", 3), ("first.txt", 3), ("second.txt", 4)):
+        assert len(set((tmp_path / name).read_text().split())) == count
 
 
 def test_the_readme_example_runs_as_it_stands(tmp_path):
