@@ -136,7 +136,7 @@ class Submitting(Control):
         Raises:
             DefinitionError, InputError: something does not fit; nothing was stored.
             IntegrationNotFound: no integration of this name is published.
-            QueueFull: a queue that it starts in is full, and was for ``wait_s``; nothing was stored.
+            QueueFull: a queue that it starts in is full, and was for ``wait_s``; no execution was stored.
             ExecutionExists: the chosen id is taken.
             Unreachable: the database, or the broker. The execution may be stored, and then it runs once both are back.
         """
@@ -179,7 +179,7 @@ class Submitting(Control):
         priority: int = DEFAULT_PRIORITY,
         wait_s: float = 0.0,
     ) -> list[str]:
-        """Start an execution for each of many inputs, ten times as quick as one by one.
+        """Start an execution for each of many inputs, several times as quick as one by one.
 
         All inputs are checked before anything is stored. Then chunks of 1,000 executions are stored, each as a whole or
         not at all, and started. So if a service goes away in the middle, whole chunks are stored, and what is stored
@@ -204,7 +204,7 @@ class Submitting(Control):
             The executions' ids, in the order of the inputs; of the first one, where a request id is known.
 
         Raises:
-            InvalidItem: an input does not fit; ``position`` says which. Nothing was stored, here and below.
+            InvalidItem: an input does not fit; ``position`` says which. No execution was stored, here and below.
             DefinitionError, InputError: something else does not fit.
             IntegrationNotFound: no integration of this name is published.
             QueueFull: there is no room for all, or after ``wait_s`` for none.

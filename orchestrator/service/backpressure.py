@@ -72,9 +72,8 @@ def _look(new: Sequence[NewExecution], services: Services) -> tuple[int, QueueFu
         depths[executor] = services.publisher.depth(executor) or 0  # who cannot say now will not take a message either
     before = dict(depths)
     for fitting, each in enumerate(new):
-        for attempt in each.ready:
-            if depths[attempt.executor] >= limit:
-                depth = before[attempt.executor]
-                return fitting, QueueFull(attempt.executor, depth, limit, fitting, len(new))
+        full = next((attempt.executor for attempt in each.ready if depths[attempt.executor] >= limit), None)
+        if full is not None:
+            return fitting, QueueFull(full, before[full], limit, fitting, len(new))
         depths.update(attempt.executor for attempt in each.ready)
     return len(new), None

@@ -140,9 +140,9 @@ def submit(
     plan = services.plans.get(version_id, trigger_id)
     new = to_new(plan, given, version_id=version_id, place=place, wishes=wishes)
     await_room([new], services, wait_s=wishes.wait_s)
-    created = store([new], services)
-    start(created, services)
-    return created.known.get(wishes.request_id or "", new.id)
+    created = store_once([new], services)
+    start_stored(created, services)
+    return created.id_of(new)
 
 
 def to_new(plan: Plan, given: Mapping[str, Value], *, version_id: str, place: Place, wishes: Wishes) -> NewExecution:
@@ -168,16 +168,16 @@ def to_new(plan: Plan, given: Mapping[str, Value], *, version_id: str, place: Pl
     return replace(new, scheduled_at=wishes.at, deadline_s=wishes.deadline_s, request_id=wishes.request_id)
 
 
-def store(new: Sequence[NewExecution], services: Services) -> Created:
-    """Store executions that nobody has asked for before, in one transaction."""
+def store_once(new: Sequence[NewExecution], services: Services) -> Created:
+    """Store executions, but for those whose request id is known, in one transaction."""
     failpoint("submit.before")
     created = services.store.create_once(new)
     failpoint("submit.committed")
     return created
 
 
-def start(created: Created, services: Services) -> None:
-    """Send what has executions begin that were just stored."""
+def start_stored(created: Created, services: Services) -> None:
+    """Send the first messages of executions that were just stored."""
     if messages := start_messages(created.new, services.types):
         services.publisher.publish(messages)
     failpoint("submit.published")

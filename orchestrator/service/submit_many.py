@@ -20,7 +20,7 @@ from orchestrator.model.values import Value
 from orchestrator.service.backpressure import await_room, check_room
 from orchestrator.service.services import Services
 from orchestrator.service.start import begins_alike, begun_like
-from orchestrator.service.submit import Place, Wishes, check_ids, new_id, start, store, to_new, to_values
+from orchestrator.service.submit import Place, Wishes, check_ids, new_id, start_stored, store_once, to_new, to_values
 from orchestrator.store.rows import NewExecution
 
 CHUNK: Final = 1_000  # executions a transaction: what others wait for, and what a crash of the client takes along
@@ -158,10 +158,10 @@ def _store_and_start(new: Sequence[NewExecution], services: Services, *, wait_s:
             if wait_s:
                 chunk = chunk[: await_room(chunk, services, wait_s=wait_s)]
             ahead = ahead[len(chunk) :]
-            created = store(chunk, services)
+            created = store_once(chunk, services)
             known |= created.known
-            stored += [known.get(each.request_id or "", each.id) for each in chunk]
-            start(created, services)
+            stored += map(created.id_of, chunk)
+            start_stored(created, services)
     except OrchestratorError as error:
         if not stored:
             raise

@@ -5,6 +5,7 @@ Submissions do this, and commits that start sub-executions or make tasks ready: 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -51,10 +52,10 @@ def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) ->
         The same as they were stored: one that has to wait for a limit has nothing ready.
     """
     new = _admitted(connection, new)
-    clock = connection.execute(sa.select(now())).scalar_one() if any(map(_needs_clock, new)) else None
-    if begun := [execution_row(each, clock) for each in new if each.outcome is None]:
+    clock = _Clock(connection)
+    if begun := [execution_row(each, _deadline(each, clock)) for each in new if each.outcome is None]:
         insert_rows(connection, executions, begun)
-    if over := [execution_row(each, clock) for each in new if each.outcome is not None]:
+    if over := [execution_row(each, None) for each in new if each.outcome is not None]:
         connection.execute(_OVER, over)
     insert_rows(connection, live_attempts, [attempt_row(each.id, attempt) for each in new for attempt in each.ready])
     insert_rows(connection, timers, [row for each in new for row in _timer_rows(each, clock)])
@@ -90,13 +91,23 @@ def _limited(new: NewExecution, may_start: bool) -> NewExecution:
     )
 
 
-def _needs_clock(new: NewExecution) -> bool:
-    """Whether something about it is due so many seconds from now."""
-    return new.deadline_s is not None or any(each.queue_timeout_s is not None for each in new.ready)
+class _Clock:
+    """The database's clock: read once, and only where something is due so many seconds from now."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    @functools.cached_property
+    def _now(self) -> datetime:
+        read: datetime = self._connection.execute(sa.select(now())).scalar_one()
+        return read
+
+    def later(self, seconds: float) -> datetime:
+        return self._now + timedelta(seconds=seconds)
 
 
-def execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
-    """A row of ``executions``; ``clock`` is the database's, for one that has a deadline."""
+def execution_row(new: NewExecution, deadline_at: datetime | None) -> dict[str, Any]:
+    """A row of ``executions``."""
     parent, outcome = new.parent, new.outcome
     return {
         "id": new.id,
@@ -123,7 +134,7 @@ def execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
         "is_limited": new.is_limited,
         "is_start_recorded": new.recorded is not None or new.hold is not None,
         "scheduled_at": new.scheduled_at,
-        "deadline_at": _deadline(new, clock),
+        "deadline_at": deadline_at,
         "request_id": new.request_id,
         "replay_of": new.replay and new.replay.of,
         "replay_mode": new.replay and new.replay.mode,
@@ -131,34 +142,24 @@ def execution_row(new: NewExecution, clock: datetime | None) -> dict[str, Any]:
     }
 
 
-def _deadline(new: NewExecution, clock: datetime | None) -> datetime | None:
-    begins_at = new.scheduled_at or clock
-    if new.deadline_s is None or new.outcome is not None or begins_at is None:
+def _deadline(new: NewExecution, clock: _Clock) -> datetime | None:
+    if new.deadline_s is None or new.outcome is not None:
         return None
-    return begins_at + timedelta(seconds=new.deadline_s)
+    if new.scheduled_at is not None:
+        return new.scheduled_at + timedelta(seconds=new.deadline_s)
+    return clock.later(new.deadline_s)
 
 
-def _timer_rows(new: NewExecution, clock: datetime | None) -> list[dict[str, Any]]:
-    due = [(TimerKind.START, new.scheduled_at if new.hold is Hold.SCHEDULED else None)]
-    due.append((TimerKind.DEADLINE, _deadline(new, clock)))
-    rows = [_timer_row(new.id, kind, due_at=due_at) for kind, due_at in due if due_at is not None]
-    for each in _queue_timers(new.ready):
-        assert clock is not None, "it needs the clock"
-        due_at = clock + timedelta(seconds=each.after_s)
-        rows.append(_timer_row(new.id, each.kind, number=each.number, attempt=each.attempt, due_at=due_at))
-    return rows
-
-
-def _timer_row(
-    execution_id: str, kind: TimerKind, *, due_at: datetime, number: int = 0, attempt: int = 0
-) -> dict[str, Any]:
-    return {
-        "execution_id": execution_id,
-        "task_number": number,
-        "attempt": attempt,
-        "kind": kind.value,
-        "due_at": due_at,
-    }
+def _timer_rows(new: NewExecution, clock: _Clock) -> list[dict[str, Any]]:
+    due = [(each.kind, each.number, each.attempt, clock.later(each.after_s)) for each in _queue_timers(new.ready)]
+    if new.hold is Hold.SCHEDULED and new.scheduled_at is not None:
+        due.append((TimerKind.START, 0, 0, new.scheduled_at))
+    if (deadline_at := _deadline(new, clock)) is not None:
+        due.append((TimerKind.DEADLINE, 0, 0, deadline_at))
+    return [
+        {"execution_id": new.id, "task_number": number, "attempt": attempt, "kind": kind.value, "due_at": due_at}
+        for kind, number, attempt, due_at in due
+    ]
 
 
 def _history_row(new: NewExecution) -> dict[str, Any]:

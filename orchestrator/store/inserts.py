@@ -22,7 +22,7 @@ _MOST_CHARACTERS: Final = 8_000_000  # of one document: SQLite takes a billion, 
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that name the same columns. A column that is None in all of them gets its default."""
+    """Insert rows, all of which name the same columns."""
     at_one_time: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}  # a time is no JSON, and few of them differ
     for row in rows:
         times = tuple(value if isinstance(value, datetime) else None for value in row.values())
@@ -37,6 +37,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[s
         return
     first = rows[0]
     differing = tuple(name for name in first if any(row[name] != first[name] for row in rows))
+    # A column that is None in all rows is left out: it is NULL by itself.
     common = {name: value for name, value in first.items() if name not in differing and value is not None}
     statement = _statement(connection.dialect.name, table, differing, tuple(common))
     values = {f"b_{name}": value for name, value in common.items()}

@@ -403,6 +403,10 @@ class Created:
     new: Sequence[NewExecution] = ()
     known: Mapping[str, str] = field(default_factory=dict)
 
+    def id_of(self, wanted: NewExecution) -> str:
+        """The id of an execution that was to be created, or of the first one with its request id."""
+        return wanted.id if wanted.request_id is None else self.known.get(wanted.request_id, wanted.id)
+
 
 class Refusal(StrEnum):
     """Why a commit changed nothing."""

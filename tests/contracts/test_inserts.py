@@ -45,7 +45,7 @@ def test_what_all_rows_have_in_common_is_in_all_of_them(database, ids):
     assert insert(database, history, rows) == rows
 
 
-def test_times_differ_or_are_missing_and_what_is_none_gets_its_default(database, ids):
+def test_times_may_differ_or_be_missing(database, ids):
     soon = NOON + timedelta(microseconds=1)
     common = {"task_number": 0, "attempt": 0, "kind": "START", "due_at": NOON}
     rows = [

@@ -12,6 +12,7 @@ from orchestrator.cli import app
 from orchestrator.errors import InvalidItem, QueueFull
 from orchestrator.model.states import ExecutionState
 from orchestrator.runtime.app import bootstrap
+from orchestrator.settings import Settings
 from orchestrator.store.rows import load_parameters
 from orchestrator.store.tables import executions
 from tests.flows import flow, parameter, task
@@ -99,6 +100,14 @@ def test_a_definition_is_published_only_if_every_input_fits(system):
     assert "other" not in {row.integration for row in system.rows(sa.select(executions.c.integration))}
     ids = system.client.submit_many(other, [{"amount": 1}, {"amount": 2}], executor=system.executor)
     assert outputs(system, ids) == [1, 2]
+
+
+def test_without_a_broker_it_brings_its_own_workers(tmp_path):
+    with Orchestrator(Settings(home=tmp_path / "home", include=INCLUDE)) as orchestrator:
+        ids = orchestrator.submit_many(ROUND, [{"amount": 1.4}, {"amount": 1.6}])
+        ends = [orchestrator.wait(each, timeout_s=30).outputs for each in ids]
+
+    assert ends == [{"rounded": 1.0}, {"rounded": 2.0}]
 
 
 # -- by the command ------------------------------------------------------------------------------------------------
