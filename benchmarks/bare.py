@@ -77,12 +77,10 @@ class Bare:
             self._send(chain(self.tasks.noop.si(), chord(middle, self.tasks.finish.si(mark=mark, of=count))))
         self._wait(mark)
 
-    def tree(self, depth: int, *, breadth: int, count: int) -> None:
-        """Trees of chords within chords; every body but the last is a header member of the one above."""
+    def tree(self, depth: int, *, breadth: int) -> None:
+        """Chords within chords; every body but the last is a header member of the chord above."""
         mark = next(self._marks)
-        for _ in range(count):
-            branches = [self._branch(depth - 1, breadth) for _ in range(breadth)]
-            self._send(chord(branches, self.tasks.finish.si(mark=mark, of=count)))
+        self._send(chord(self._branches(depth, breadth), self.tasks.finish.si(mark=mark)))
         self._wait(mark)
 
     def payload(self, length: int) -> None:
@@ -93,10 +91,11 @@ class Bare:
         self._send(chain(first, *others, self.tasks.finish.si(mark=mark)))
         self._wait(mark)
 
-    def _branch(self, depth: int, breadth: int) -> Any:
-        if depth == 0:
-            return self.tasks.member.si()
-        return chord([self._branch(depth - 1, breadth) for _ in range(breadth)], self.tasks.member.si())
+    def _branches(self, depth: int, breadth: int) -> list[Any]:
+        member = self.tasks.member
+        if depth == 1:
+            return [member.si() for _ in range(breadth)]
+        return [chord(self._branches(depth - 1, breadth), member.si()) for _ in range(breadth)]
 
     def _send(self, canvas: Any) -> None:
         canvas.apply_async()

@@ -18,8 +18,6 @@ Prepared: TypeAlias = Callable[[], Sequence[str]]
 """What is measured. It returns the ids of the root executions."""
 
 DEPTH: Final = 8
-BREADTH: Final = 2
-IN_A_TREE: Final = BREADTH ** (DEPTH + 1) - 1
 IN_A_GRAPH: Final = 5
 
 
@@ -30,8 +28,8 @@ class Case:
     Attributes:
         about: one line for the table's reader; ``{size}`` is the size.
         size: how large, at scale 1.
-        tasks: how many tasks one of its size is; what takes its time "each".
-        executions: how many there are of ours if it is so large.
+        tasks: how many tasks it is if it is so large; for each of them a time is printed.
+        executions: likewise how many executions of ours.
         ours: publishes what it needs; what it returns is measured.
         bare: the same work on bare Celery; None where that is not measured.
         peer: the same work on a peer (``benchmarks.peer``); None where that is not measured.
@@ -42,7 +40,7 @@ class Case:
     name: str
     about: str
     size: int
-    tasks: int = 1
+    tasks: Callable[[int], int] = lambda size: size
     executions: Callable[[int], int]
     ours: Callable[[Ours, str, int], Prepared]
     bare: Callable[[Any, int], object] | None
@@ -81,12 +79,16 @@ def _graphs_at_once(ours: Ours, mode: str, size: int) -> Prepared:
     return lambda: ours.run_many(name, size)
 
 
-def _trees(ours: Ours, mode: str, size: int) -> Prepared:
-    names = [f"bench-tree-{mode}-{level}" for level in range(DEPTH + 1)]
+def _tree(ours: Ours, mode: str, size: int) -> Prepared:
+    names = [f"bench-tree-{mode}-{size}-{level}" for level in range(DEPTH + 1)]
     ours.publish(definitions.leaf(names[0], mode))
     for below, name in pairwise(names):
-        ours.publish(definitions.wide(name, below, BREADTH))
-    return lambda: ours.run(names[-1], count=size)
+        ours.publish(definitions.wide(name, below, size))
+    return lambda: ours.run(names[-1])
+
+
+def _in_a_tree(breadth: int) -> int:
+    return sum(breadth**level for level in range(DEPTH + 1))
 
 
 def _payload(ours: Ours, mode: str, size: int) -> Prepared:
@@ -130,7 +132,7 @@ CASES: Final = (
         name="c",
         about="{size:,} graphs of 5 tasks (1-3-1)",
         size=200,
-        tasks=IN_A_GRAPH,
+        tasks=lambda size: size * IN_A_GRAPH,
         executions=lambda size: size,
         ours=_graphs,
         bare=lambda bare, size: bare.graphs(size),
@@ -140,7 +142,7 @@ CASES: Final = (
         name="c-many",
         about="{size:,} graphs of 5 tasks in one call",
         size=200,
-        tasks=IN_A_GRAPH,
+        tasks=lambda size: size * IN_A_GRAPH,
         executions=lambda size: size,
         ours=_graphs_at_once,
         bare=lambda bare, size: bare.graphs(size),
@@ -150,12 +152,12 @@ CASES: Final = (
     _wide(100_000, has_bare=False),
     Case(
         name="deep",
-        about=f"{{size:,}} trees of depth {DEPTH}, {BREADTH} wide",
-        size=4,
-        tasks=IN_A_TREE,
-        executions=lambda size: size * IN_A_TREE,
-        ours=_trees,
-        bare=lambda bare, size: bare.tree(DEPTH, breadth=BREADTH, count=size),
+        about=f"a tree of depth {DEPTH}, {{size:,}} wide",
+        size=2,
+        tasks=_in_a_tree,
+        executions=_in_a_tree,
+        ours=_tree,
+        bare=lambda bare, size: bare.tree(DEPTH, breadth=size),
         least=1,
     ),
     Case(

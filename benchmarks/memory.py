@@ -17,11 +17,12 @@ from benchmarks.usage import Memory, memory, pids_below
 
 EXECUTIONS: Final = 100_000  # at scale 1
 WIDTH: Final = 1_000  # of one for-each, at scale 1
+LEAST_WIDTH: Final = 10
 
 
 def measure(mode: str, ours: Ours, bare: Bare, *, scale: float) -> list[Figures]:
     """With workers of its own."""
-    width, wanted = max(2, round(WIDTH * scale)), max(2, round(EXECUTIONS * scale))
+    width, wanted = max(LEAST_WIDTH, round(WIDTH * scale)), max(2, round(EXECUTIONS * scale))
     with ours.worker() as worker, bare.worker() as bare_worker:
         run = wide(ours, mode, width)
         run()

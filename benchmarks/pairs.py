@@ -43,7 +43,7 @@ def measure(case: Case, mode: str, sides: Sides, *, scale: float, rounds: int) -
     """
     size = case.scaled(scale)
     about = case.about.format(size=size)
-    measured = Measured(case.name, mode, about, size, tasks=size * case.tasks, executions=case.executions(size))
+    measured = Measured(case.name, mode, about, size, tasks=case.tasks(size), executions=case.executions(size))
     for run in _runs(case, mode, sides, case.scaled(scale * WARM_UP)).values():
         run()
     runs = _runs(case, mode, sides, size)
