@@ -1,7 +1,7 @@
-"""Dataclasses of which many are made for each task: frozen for the type checker, and not at run time.
+"""Dataclasses that are made for every task, or have thirty fields: frozen for the type checker, and not at run time.
 
 A frozen dataclass sets every field by a call of ``object.__setattr__``, which takes three times as long as setting it.
-What is made a few times for each execution is an ordinary frozen dataclass.
+All others are ordinary frozen dataclasses.
 """
 
 from __future__ import annotations

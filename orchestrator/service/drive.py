@@ -105,7 +105,11 @@ class _Drive:
         return self._claimed.now + timedelta(seconds=time.monotonic() - self._clock_zero)
 
     def _commit(self) -> bool:
-        """Write the batch, deciding again as often as somebody else was faster. False: the work was taken away."""
+        """Write the batch, deciding again as often as somebody else was faster.
+
+        Returns:
+            False if there is nothing left to do: the execution is over, or the work was taken away.
+        """
         store, key = self._services.store, self._claimed.key
         while True:
             change = self._batch.to_commit()
@@ -128,6 +132,7 @@ class _Drive:
             self._pursue()
         if change.outcome is not None:
             admit_after([change.execution], self._services, start=start_held)
+            return False
         self._batch.stand_on(change)
         return True
 

@@ -124,6 +124,8 @@ _WAIT: Final = (
     )
     .returning(live_attempts.c.executor, live_attempts.c.attempt)
 )
+_RECORD: Final = sa.insert(history)
+_FORGET: Final = sa.delete(parameters).where(parameters.c.execution_id == sa.bindparam("b_id"))
 _ANSWER_TIMER: Final = sa.delete(timers).where(
     timers.c.execution_id.in_(IDS),
     timers.c.task_number == sa.bindparam("b_number"),
@@ -187,7 +189,7 @@ def write(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
         connection.execute(_STOP, {"b_id": change.execution.id})
         mark_below(connection, change.execution.id, Signal.KILL, awaited=True)
     if change.outcome is not None or change.is_restart:
-        connection.execute(sa.delete(parameters).where(parameters.c.execution_id == change.execution.id))
+        connection.execute(_FORGET, {"b_id": change.execution.id})
     if change.outcome is not None:
         if (join := join_of(change)) is not None:
             fired += arrive(connection, join)
@@ -272,7 +274,7 @@ def record(connection: sa.Connection, changes: Sequence[Commit]) -> None:
         for revision, entry in enumerate(each.entries, each.execution.revision + 1)
     ]
     if rows:
-        connection.execute(sa.insert(history), rows)
+        connection.execute(_RECORD, rows)
 
 
 def change_timers(connection: sa.Connection, changes: Sequence[Commit]) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.json_text import Json, to_json_text
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_parameters, to_parameters
@@ -123,7 +124,7 @@ class Replay:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class NewExecution:
     """An execution to create, with its start already decided unless it is held; undone if it has to wait for a limit.
 
@@ -158,7 +159,7 @@ class NewExecution:
     parameters: Mapping[str, Value] = field(default_factory=dict)  # that differ from the request: a replay's
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class StoredExecution:
     """An execution's row."""
 
@@ -315,7 +316,7 @@ class Resolution:
     result: Value | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Commit:
     """One change of one execution, written in one transaction or not at all.
 
