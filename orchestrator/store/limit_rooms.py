@@ -130,13 +130,13 @@ def look(connection: sa.Connection) -> Look:
                 ),
             )
         )
-        .distinct()
     )
-    rows = connection.execute(stranded.order_by(executions.c.id)).all()
+    # In order here and not there: SQLite would go through all executions for it, in the order of their keys.
+    rows = sorted({(row.id, row.state) for row in connection.execute(stranded)})
     return Look(
         open=frozenset(name for name in names if rooms[name].is_open),
-        unstarted=tuple(row.id for row in rows if row.state not in _FINAL),
-        over=tuple(row.id for row in rows if row.state in _FINAL),
+        unstarted=tuple(execution_id for execution_id, state in rows if state not in _FINAL),
+        over=tuple(execution_id for execution_id, state in rows if state in _FINAL),
         next_in_s=min((wait for wait in waits if wait is not None), default=None),
     )
 

@@ -61,11 +61,15 @@ class Outbox:
             TermOver: the turn is somebody else's by now; nothing was taken.
         """
         is_due = sa.or_(live_attempts.c.published_at.is_(None), live_attempts.c.published_at < later(-AGAIN_S))
-        can_run = sa.or_(executions.c.signal.is_(None), executions.c.signal == Signal.STOPPING.value)
+        # The few that are marked are looked for, and not the mark of each.
+        is_marked = sa.exists().where(
+            executions.c.id == live_attempts.c.execution_id,
+            executions.c.signal.is_not(None),
+            executions.c.signal != Signal.STOPPING.value,
+        )
         chosen = (
             sa.select(live_attempts.c.execution_id, live_attempts.c.task_number)
-            .join(executions, executions.c.id == live_attempts.c.execution_id)
-            .where(_IS_READY, is_due, can_run)
+            .where(_IS_READY, is_due, ~is_marked)
             .order_by(live_attempts.c.queued_at)
             .limit(limit)
         )

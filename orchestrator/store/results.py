@@ -309,8 +309,10 @@ def _live(
 ) -> Iterator[tuple[tuple[str, int, int], LiveAttempt]]:
     columns = live_attempts.c
     place = sa.tuple_(columns.execution_id, columns.task_number, columns.attempt)
-    for some in _batches(places, _READ_BATCH // 3):
-        for row in connection.execute(sa.select(live_attempts).where(place.in_(some))):
+    for some in _batches(places, _READ_BATCH // 4):
+        # The ids alone as well: SQLite finds no list of tuples by an index.
+        is_one = sa.and_(columns.execution_id.in_({execution_id for execution_id, *_ in some}), place.in_(some))
+        for row in connection.execute(sa.select(live_attempts).where(is_one)):
             live = LiveAttempt(task_type=row.task_type, phase=Phase(row.phase), worker=row.worker)
             yield (row.execution_id, row.task_number, row.attempt), live
 

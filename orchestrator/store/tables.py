@@ -93,31 +93,35 @@ class Texts(sa.types.TypeDecorator[list[str]]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: list[str] | None, dialect: sa.Dialect) -> str:  # noqa: ARG002
-        """As JSON."""
-        return json.dumps(value)
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        """An array where there are some: a planner that knows their number takes an index for a few."""
+        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.ARRAY(sa.Text()))
+
+    def process_bind_param(self, value: list[str] | None, dialect: sa.Dialect) -> str | list[str] | None:
+        """As JSON where there are no arrays."""
+        return json.dumps(value) if dialect.name == "sqlite" else value
 
 
-class json_texts(GenericFunction[str]):  # noqa: N801 - likewise
-    """The rows of a JSON array of texts, in a column ``value``."""
+class rows_of_texts(GenericFunction[str]):  # noqa: N801 - likewise
+    """The rows of a list of texts, in a column ``value``."""
 
-    name = "json_texts"
+    name = "rows_of_texts"
     inherit_cache = True
 
 
-@compiles(json_texts, "sqlite")
-def _json_texts_sqlite(element: json_texts, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(rows_of_texts, "sqlite")
+def _rows_sqlite(element: rows_of_texts, compiler: SQLCompiler, **options: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **options)})"
 
 
-@compiles(json_texts, "postgresql")
-def _json_texts_postgresql(element: json_texts, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+@compiles(rows_of_texts, "postgresql")
+def _rows_postgresql(element: rows_of_texts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(SELECT unnest({compiler.process(element.clauses, **options)}) AS value)"
 
 
 def texts_of(name: str) -> sa.Select[tuple[str]]:
     """What ``column.in_`` takes for a list of texts that is given at the execution, under this name."""
-    return sa.select(json_texts(sa.bindparam(name, type_=Texts)).table_valued("value").c.value)
+    return sa.select(rows_of_texts(sa.bindparam(name, type_=Texts)).table_valued("value").c.value)
 
 
 metadata = sa.MetaData(
@@ -204,7 +208,7 @@ executions = sa.Table(
     sa.Column("replay_reason", sa.Text),
     _partial(
         "executions_request_ix",
-        *("project", "location", "integration", "request_id"),
+        *("request_id", "project", "location", "integration"),
         where="request_id IS NOT NULL",
         unique=True,
     ),

@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 _PARTIAL = {
-    "executions_request_ix": (["project", "location", "integration", "request_id"], "request_id IS NOT NULL"),
+    "executions_request_ix": (["request_id", "project", "location", "integration"], "request_id IS NOT NULL"),
     "executions_replay_of_ix": (["replay_of"], "replay_of IS NOT NULL"),
     "executions_parent_id_parent_task_ix": (["parent_id", "parent_task"], "parent_id IS NOT NULL"),
 }
@@ -32,9 +32,11 @@ def _create(name: str, columns: list[str], where: str, *, unique: bool = False) 
 
 def downgrade() -> None:
     """Every row in every index again."""
-    op.drop_index("executions_roots_ix", "executions")
-    op.drop_index("executions_state_ix", "executions")
-    op.create_index("executions_state_created_at_ix", "executions", ["state", "created_at"])
-    for name, (columns, _) in _PARTIAL.items():
+    for name in ("executions_roots_ix", "executions_state_ix", *_PARTIAL):
         op.drop_index(name, "executions")
-        op.create_index(name, "executions", columns, unique=name == "executions_request_ix")
+    op.create_index("executions_state_created_at_ix", "executions", ["state", "created_at"])
+    op.create_index("executions_replay_of_ix", "executions", ["replay_of"])
+    op.create_index("executions_parent_id_parent_task_ix", "executions", ["parent_id", "parent_task"])
+    op.create_index(
+        "executions_request_ix", "executions", ["project", "location", "integration", "request_id"], unique=True
+    )
