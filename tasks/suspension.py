@@ -172,5 +172,13 @@ no:
 
 
 TASK_TYPES.add(
-    TaskType(name="SuspensionTask", run=run, light=True, celery_name="tasks.suspension", check=check, notify=notify)
+    TaskType(
+        name="SuspensionTask",
+        run=run,
+        light=True,
+        suspends=True,
+        celery_name="tasks.suspension",
+        check=check,
+        notify=notify,
+    )
 )

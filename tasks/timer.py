@@ -53,4 +53,4 @@ def _delay_s(value: Value | None, *, is_written: bool) -> float:
     return delay_s
 
 
-TASK_TYPES.add(TaskType(name="TimerTask", run=run, light=True, celery_name="tasks.timer", check=check))
+TASK_TYPES.add(TaskType(name="TimerTask", run=run, light=True, suspends=True, celery_name="tasks.timer", check=check))

@@ -3,11 +3,12 @@
 A message carries ids only, so its size does not depend on the depth, the width or the parameters of the tree:
 
 * a task that became ready is one message, named after its task type, to the queue of its executor;
-* a round of sub-executions is a chord: the header is the children's start tasks, the body the parent's join. One level
-  at a time: a child's own children are a chord of their own, when their time comes.
+* a round of sub-executions is a chord: the header is the children's start tasks, or their chunks, the body the parent's
+  join. One level at a time: a child's own children are a chord of their own, when their time comes.
 
 Celery ids are the keys themselves, written out: ``<execution>.<task>.<attempt>``, with ``.<round>`` behind it for the
-join of a round. So a kill knows what to revoke, and the result backend what to answer, without a look-up.
+join of a round, and ``.chunk<first position>`` behind that for a chunk of it. So a kill knows what to revoke, and the
+result backend what to answer, without a look-up.
 
 This module builds values; ``runtime.publisher`` turns them into Celery signatures, so the engine stays free of Celery.
 
@@ -27,13 +28,14 @@ from typing import Final
 from orchestrator.model.values import INT64_MAX
 
 JOIN_TASK: Final = "orchestrator.join"  # every worker has it, so it also ends attempts of types a worker lacks
+CHUNK_TASK: Final = "orchestrator.chunk"  # runs a chunk of a round of sub-executions
 NOTIFY_TASK: Final = "orchestrator.notify"  # tells those who may answer a suspension
 QUEUE_PREFIX: Final = "executor."
 MOST_URGENT: Final = 9  # of priorities from 0; joins have it: what is nearly done goes before what has not begun
 
 _CELERY_ID: Final = re.compile(
     r"(?P<execution>[A-Za-z0-9-]{1,36})\.(?P<number>0|[1-9][0-9]{0,18})\.(?P<attempt>0|[1-9][0-9]{0,18})"
-    r"(?:\.(?P<round>[1-9][0-9]{0,18}))?"
+    r"(?:\.(?P<round>[1-9][0-9]{0,18})(?:\.chunk(?P<chunk>0|[1-9][0-9]{0,18}))?)?"
 )
 _EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
 
@@ -42,7 +44,8 @@ _EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
 class Message:
     """One task message. ``round`` 0 runs the attempt; a higher one joins that round of sub-executions.
 
-    That of a notice (``NOTIFY_TASK``) has the number of its reminder for a round, and an id that is no attempt's.
+    That of a notice (``NOTIFY_TASK``) has the number of its reminder for a round, and an id that is no attempt's. That
+    of a chunk (``CHUNK_TASK``) has the position of its first sub-execution.
     """
 
     name: str
@@ -52,18 +55,21 @@ class Message:
     round: int
     executor: str
     priority: int = MOST_URGENT
+    first_position: int | None = None
 
     @property
     def celery_id(self) -> str:
         """The Celery task id."""
         if self.name == NOTIFY_TASK:
             return f"{to_celery_id(self.execution_id, self.number, self.attempt)}.notice{self.round}"
-        return to_celery_id(self.execution_id, self.number, self.attempt, self.round)
+        joins = to_celery_id(self.execution_id, self.number, self.attempt, self.round)
+        return joins if self.first_position is None else f"{joins}.chunk{self.first_position}"
 
     @property
-    def arguments(self) -> tuple[str, int, int, int]:
+    def arguments(self) -> tuple[str | int, ...]:
         """What the task is called with."""
-        return (self.execution_id, self.number, self.attempt, self.round)
+        attempt = (self.execution_id, self.number, self.attempt, self.round)
+        return attempt if self.first_position is None else (*attempt, self.first_position)
 
     @property
     def queue(self) -> str:
@@ -95,12 +101,16 @@ def to_celery_id(execution_id: str, number: int, attempt: int, round: int = 0) -
 
 
 def parse_celery_id(celery_id: str) -> tuple[str, int, int, int] | None:
-    """The inverse of ``to_celery_id``; None if it would not write this id, or a database could not keep its numbers."""
+    """The inverse of ``to_celery_id``; None if it would not write this id, or a database could not keep its numbers.
+
+    The id of a chunk stands for the join that waits for it: its sub-executions have ids of their own once they ran.
+    """
     match = _CELERY_ID.fullmatch(celery_id)
     if match is None:
         return None
     number, attempt, phase = int(match["number"]), int(match["attempt"]), int(match["round"] or 0)
-    return None if max(number, attempt, phase) > INT64_MAX else (match["execution"], number, attempt, phase)
+    is_kept = max(number, attempt, phase, int(match["chunk"] or 0)) <= INT64_MAX
+    return (match["execution"], number, attempt, phase) if is_kept else None
 
 
 def is_execution_id(text: str) -> bool:

@@ -260,6 +260,7 @@ class TaskType:
         run: does the work of one attempt.
         join: decides on when a round of sub-executions is final; needed by types that start children and wait.
         light: quick, local and free of side effects: runs in line, without a message.
+        suspends: its code returns ``Suspend``. To leave it out costs time only, where many are started at once.
         celery_name: the name that Flower shows, ``tasks.rest``.
         check: looks at the task's parameters before anything is stored; one sentence for each problem.
         notify: tells ``Suspend.who_may_resolve`` that the task waits. It is called in a worker, after the suspension is
@@ -270,6 +271,7 @@ class TaskType:
     run: Run
     join: JoinStep | None = None
     light: bool = False
+    suspends: bool = False
     celery_name: str = ""
     check: Check = _no_problem
     notify: Notify | None = None

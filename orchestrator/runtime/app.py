@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from celery import Celery, Task, signals
 
-from orchestrator.engine.canvas import JOIN_TASK, MOST_URGENT, NOTIFY_TASK, parse_celery_id, queue_of
+from orchestrator.engine.canvas import CHUNK_TASK, JOIN_TASK, MOST_URGENT, NOTIFY_TASK, parse_celery_id, queue_of
 from orchestrator.errors import InvalidSetting
 from orchestrator.failpoints import arm, failpoint
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
@@ -32,12 +32,13 @@ from orchestrator.runtime.heartbeat import heartbeat_step
 from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.upkeep import upkeep_step
+from orchestrator.service.chunks import drive_chunk
 from orchestrator.service.drive import drive
 from orchestrator.service.notices import notify
 from orchestrator.service.services import Services
 from orchestrator.settings import Settings, scheme_of
 from orchestrator.store.database import Database
-from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey
+from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey, ChunkKey
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless
@@ -163,6 +164,20 @@ def register_tasks(app: Celery, types: TaskTypes, services: Services, identity: 
         key = AttemptKey(execution_id=execution_id, number=number, attempt=attempt, round=round)
         drive(key, worker=identity.process_name(str(task.request.hostname), os.getpid()), services=services)
 
+    def run_chunk(  # noqa: PLR0917 - the arguments of the message
+        task: Task[..., None],
+        execution_id: str,
+        number: int,
+        attempt: int,
+        round: int,  # noqa: A002
+        first_position: int,
+    ) -> None:
+        key = ChunkKey(
+            execution_id=execution_id, number=number, attempt=attempt, round=round, first_position=first_position
+        )
+        drive_chunk(key, worker=identity.process_name(str(task.request.hostname), os.getpid()), services=services)
+
+    _register(app, CHUNK_TASK, run_chunk, services, identity)
     for name in sorted({JOIN_TASK, *(each.celery_name or each.name for each in types)}):
         _register(app, name, run, services, identity)
     _register_notices(app, services)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from celery import states
 from celery.exceptions import TaskRevokedError
 
-from orchestrator.engine.canvas import parse_celery_id, to_celery_id
+from orchestrator.engine.canvas import parse_celery_id
 from orchestrator.errors import TaskError
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
 from orchestrator.model.states import ExecutionState
@@ -22,10 +22,9 @@ SUSPENDED: Final = "SUSPENDED"  # no word of Celery's: not ready, and nothing ru
 
 
 def to_key(celery_id: str) -> AttemptKey | None:
-    """The attempt or join that an id names, if it is one of ours."""
+    """The attempt or join that an id names, if it is one of ours; for a chunk the join that waits for it."""
     parsed = parse_celery_id(str(celery_id))
-    # 007.1.2 is one of ours, report.2024.01 is not: only what we would write ourselves.
-    if parsed is None or to_celery_id(*parsed) != celery_id:
+    if parsed is None:
         return None
     execution_id, number, attempt, round_ = parsed
     return AttemptKey(execution_id=execution_id, number=number, attempt=attempt, round=round_)

@@ -24,6 +24,7 @@ from typing import Any, Final
 from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
+from orchestrator.engine.canvas import CHUNK_TASK
 from orchestrator.errors import OrchestratorError, StateError
 from orchestrator.runtime.control import REVOKED
 from orchestrator.runtime.guard import LOOK_SIGNAL
@@ -60,8 +61,10 @@ class AttemptRequest(Request):
             execution_id, *numbers = self.args
         except (TypeError, ValueError) as error:
             raise InvalidTaskError(f"the body of the message is not that of a task: {error}") from error
-        if not isinstance(execution_id, str) or [type(each) for each in numbers] != [int, int, int]:
-            raise InvalidTaskError("the message has not the ids of a task: execution, task, attempt, round")
+        is_chunk = self.name == CHUNK_TASK
+        if not isinstance(execution_id, str) or [type(each) for each in numbers] != [int] * (4 if is_chunk else 3):
+            expected = "execution, task, attempt, round" + (", first position" if is_chunk else "")
+            raise InvalidTaskError(f"the message has not the ids of a task: {expected}")
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Celery's, with our part before it: its requeued message then finds the attempt free."""

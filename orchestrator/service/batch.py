@@ -10,7 +10,7 @@ Knows no database and runs no code: ``drive`` does the first, ``perform`` the se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Final
@@ -38,6 +38,7 @@ from orchestrator.store.rows import (
     Claimed,
     Commit,
     Due,
+    NewChunk,
     NewExecution,
     NewSuspension,
     StoredExecution,
@@ -48,10 +49,11 @@ from orchestrator.store.rows import (
 class Batch:
     """What one worker knows and has not written of one execution."""
 
-    def __init__(self, claimed: Claimed, plan: Plan) -> None:
+    def __init__(self, claimed: Claimed, plan: Plan, *, kept: Iterable[Dispatch] = ()) -> None:
+        """``kept``: what this worker is to run in line from the beginning, where it did not claim one task alone."""
         self._plan, self._worker, self._executor = plan, claimed.worker, claimed.executor
         self._held = {claimed.key.number: claimed.key}  # live attempts whose row names this worker
-        self._kept: dict[int, Dispatch] = {}  # those of them that are light and still to be run in line
+        self._kept = {each.number: each for each in kept}  # those of them that are light and still to be run in line
         self._results: list[Result] = []
         self.rebase(claimed.execution, claimed.parameters)
 
@@ -105,6 +107,7 @@ class Batch:
         self._given_back: set[int] = set()
         self._waits: list[Wait] = []
         self._children: list[NewExecution] = []
+        self._chunks: list[NewChunk] = []
         self._timers: list[Due] = []
         self._dropped: list[int] = []
         self._suspensions: list[NewSuspension] = []
@@ -118,7 +121,7 @@ class Batch:
     def _decide(self, result: Result) -> None:
         if self._progress.status(result.event.number).is_killed:
             result = _ended(result)
-        elif self._progress.stopping is not None and result.children:
+        elif self._progress.stopping is not None and (result.children or result.chunks):
             result = _without_children(result)
         event, was_rollback = result.event, self.is_rolling_back(result.event.number)
         decision = decide_in_place(self._plan, self._progress, event, parameters=self.parameters, is_sync=self._is_sync)
@@ -134,6 +137,7 @@ class Batch:
         self.parameters.update(decision.parameters)
         self._changed.update(decision.parameters)
         self._children.extend(result.children)
+        self._chunks.extend(result.chunks)
         if result.wait is not None:
             self._waits.append(result.wait)
         self._ready.update({each.number: each for each in decision.dispatch})
@@ -166,6 +170,7 @@ class Batch:
             waits=tuple(self._waits),
             ready=tuple(ready),
             children=tuple(self._children),
+            chunks=tuple(self._chunks),
             timers=tuple(self._timers),
             fired_timers=tuple(
                 (kind, number)
@@ -208,7 +213,7 @@ class Batch:
 def _without_children(result: Result) -> Result:
     """The execution began to stop while the task decided to start sub-executions: they do not begin."""
     stopped = Stopped(number=result.event.number, attempt=result.event.attempt, was_running=True)
-    return replace(result, event=stopped, children=(), wait=None, details=None)
+    return replace(result, event=stopped, children=(), chunks=(), wait=None, details=None)
 
 
 def _ended(result: Result) -> Result:

@@ -33,7 +33,7 @@ from orchestrator.service.patience import patiently
 from orchestrator.service.perform import Performer
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
-from orchestrator.service.start import join_message, new_attempt, start_messages, to_message
+from orchestrator.service.start import chunk_message, join_message, new_attempt, start_messages, to_message
 from orchestrator.store.rows import AttemptKey, Claimed, Commit, Due, Fired, Refusal, Signal, Wait
 
 log = logging.getLogger(__name__)
@@ -199,11 +199,12 @@ def _ready(change: Commit, services: Services) -> list[Message]:
 
 
 def _children(change: Commit, services: Services) -> list[Message | Chord]:
-    """A round of several children is a chord; one child, or children that nobody waits for, are plain messages."""
+    """A round of several messages is a chord; a single one, or those of children that nobody waits for, are plain."""
     messages: list[Message | Chord] = []
     for wait in change.waits:
         mine = [c for c in change.children if c.parent and c.parent.number == wait.number and c.parent.round]
-        header = start_messages(mine, services.types)
+        chunks = [chunk_message(each) for each in change.chunks if each.key.number == wait.number]
+        header = [*start_messages(mine, services.types), *chunks]
         messages += [Chord(header=header, body=_awaited_join(change, wait))] if len(header) > 1 else header
     on_their_own = [child for child in change.children if child.parent and child.parent.round is None]
     return messages + list(start_messages(on_their_own, services.types))

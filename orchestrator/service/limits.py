@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 from orchestrator.engine.limits import limits_for
 from orchestrator.service.services import Services
 from orchestrator.store.limit_rooms import look
+from orchestrator.store.limit_terms import terms_of
 from orchestrator.store.limits import FEW, Entrant, enter_late, leave, take_turn
 from orchestrator.store.rows import StoredExecution
 
@@ -30,6 +31,12 @@ Start: TypeAlias = Callable[[Sequence[str], Services], object]  # service.apply.
 _ahead: Final[ContextVar[set[str] | None]] = ContextVar(
     "limits to look at after the start that is going on", default=None
 )
+
+
+def has_limits(services: Services, names: Collection[str]) -> bool:
+    """Whether any of these limits is set."""
+    with services.store.database.read() as connection:
+        return bool(terms_of(connection, names))
 
 
 def admit_waiting(services: Services, names: Collection[str], *, start: Start) -> int:

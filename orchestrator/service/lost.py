@@ -4,13 +4,15 @@ Its death is nobody's failure: the same attempt can be claimed again, and no ret
 its process every time must not do so for ever: an attempt is lost ``MAX_LOSSES`` times at most, then it is quarantined,
 under whatever policy it has: a retry would only take the next worker along. One that had its timeout behind it FAILED
 for that: its guard has ended the process, because nothing else did. In an execution that is stopping, and for a task
-that was killed, the death is what was waited for.
+that was killed, the death is what was waited for. A chunk that is lost as often is unpacked: the one of its
+sub-executions that does it is then found, and quarantined.
 
 Call this only if the process is known to be gone, or its lease to be over: what it held may run elsewhere from here on.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -18,11 +20,14 @@ from typing import Final
 from orchestrator.engine.events import Failed, Quarantined, Returned, Stopped, TaskOutcome
 from orchestrator.model.history import EntryKind, ErrorInfo
 from orchestrator.service.apply import apply
+from orchestrator.service.chunks import let_go, unpack
 from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, Step, stand
 from orchestrator.service.start import live_message
-from orchestrator.store.rows import LiveAttempt, proof_of_end
+from orchestrator.store.rows import ClaimedChunk, LiveAttempt, proof_of_end
+
+log = logging.getLogger(__name__)
 
 MAX_LOSSES: Final = 3
 
@@ -67,7 +72,20 @@ def give_up(execution_id: str, services: Services, *, worker: str, loss: Loss) -
         services.publisher.publish(
             [live_message(lost, services.types, priority=standing.stored.priority)]
         )  # dropped by the claim if it is over
-    return loss.has_ended or _held_by(stand(execution_id, services), worker) is None
+    is_all = loss.has_ended or _held_by(stand(execution_id, services), worker) is None
+    for chunk in services.chunks.held(execution_id, worker):
+        is_all = _give_up_chunk(chunk, services, loss) and is_all
+    return is_all
+
+
+def _give_up_chunk(chunk: ClaimedChunk, services: Services, loss: Loss) -> bool:
+    """Likewise a chunk. Whether it is not held any more."""
+    if loss.is_loss and chunk.losses + 1 >= MAX_LOSSES:
+        log.warning("chunk unpacked: it killed %d workers", MAX_LOSSES, extra={"key": chunk.chunk.key})
+        unpack(chunk, services, may_end=loss.has_ended)
+    else:
+        let_go(chunk, services, is_loss=loss.is_loss, may_end=loss.has_ended)
+    return not services.chunks.is_held(chunk)
 
 
 def _held_by(standing: Standing, worker: str) -> LiveAttempt | None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.engine.events import ChildrenStarted, Failed, Returned, Stopped, Succeeded, Suspended, TaskOutcome
+from orchestrator.engine.limits import every_key, integration_limit
 from orchestrator.engine.plan import Plan
 from orchestrator.errors import InvalidValue, OrchestratorError, TaskError, Unreachable
 from orchestrator.model.fields import is_storable
@@ -24,8 +25,10 @@ from orchestrator.model.json_text import Json
 from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.task_types import Child, Done, Join, StartChildren, Step, Suspend, TaskContext, TaskType
 from orchestrator.model.values import Value
+from orchestrator.service.chunking import FEW, cut, is_chunkable
 from orchestrator.service.details import Details
 from orchestrator.service.guarding import CUT_OFF_S, AttemptEnded, Ending, Watch
+from orchestrator.service.limits import has_limits
 from orchestrator.service.patience import patiently
 from orchestrator.service.services import Services
 from orchestrator.service.start import EXECUTION_MODE, SYNC, new_execution
@@ -36,6 +39,7 @@ from orchestrator.store.rows import (
     Claimed,
     Due,
     Method,
+    NewChunk,
     NewExecution,
     NewSuspension,
     ParentLink,
@@ -58,6 +62,7 @@ class Result:
     started_at: datetime
     ended_at: datetime
     children: tuple[NewExecution, ...] = ()
+    chunks: tuple[NewChunk, ...] = ()
     wait: Wait | None = None
     details: Mapping[str, Json] | None = None
     suspension: NewSuspension | None = None
@@ -266,22 +271,61 @@ class Performer:
                 return Result(event=event, started_at=started_at, ended_at=ended_at, children=children)
             case StartChildren():
                 first = self._claimed.next_position if round else 0
-                children = self._new_children(step.children, number, attempt, round + 1, first=first)
+                chunks = self._new_chunks(step.children, number, attempt, round + 1, first=first)
+                children = () if chunks else self._new_children(step.children, number, attempt, round + 1, first=first)
                 wait = Wait(
                     number=number,
                     attempt=attempt,
                     round=round + 1,
                     executor=self._plan.tasks[number].config.executor_id or self._stored.executor,
-                    children=len(children),
+                    children=len(step.children),
                     arrived=sum(child.outcome is not None for child in children),
                     first_position=first,
                     carry=step.carry,
                 )
                 event = ChildrenStarted(number=number, attempt=attempt)
-                details: dict[str, Json] = {"children": len(children), "round": round + 1}
+                details: dict[str, Json] = {"children": len(step.children), "round": round + 1}
+                if chunks:
+                    details["chunks"] = len(chunks)
                 return Result(
-                    event=event, started_at=started_at, ended_at=ended_at, children=children, wait=wait, details=details
+                    event=event,
+                    started_at=started_at,
+                    ended_at=ended_at,
+                    children=children,
+                    chunks=chunks,
+                    wait=wait,
+                    details=details,
                 )
+
+    def _new_chunks(
+        self,
+        wanted: Sequence[Child],
+        number: int,
+        attempt: int,
+        round: int,  # noqa: A002
+        *,
+        first: int,
+    ) -> tuple[NewChunk, ...]:
+        """A round of sub-executions that runs in chunks; none if it does not."""
+        stored, names = self._stored, {(child.integration, child.trigger_id) for child in wanted}
+        if len(wanted) <= FEW or len(names) > 1:
+            return ()
+        version_id, plan = self._find(*names.pop())
+        if not is_chunkable(plan, self._services.types) or self._is_limited(plan):
+            return ()
+        return cut(
+            wanted,
+            plan,
+            version_id=version_id,
+            join=AttemptKey(execution_id=stored.id, number=number, attempt=attempt, round=round),
+            first_position=first,
+            executor=stored.executor,
+            priority=stored.priority,
+        )
+
+    def _is_limited(self, plan: Plan) -> bool:
+        name = integration_limit(self._stored.project, self._stored.location, plan.version.name)
+        return patiently(lambda _: has_limits(self._services, {name, every_key(name)}))
 
     def _new_children(
         self,
@@ -304,7 +348,7 @@ class Performer:
                 new_execution(
                     plan,
                     child.parameters,
-                    execution_id=str(uuid.uuid5(_CHILD_IDS, f"{stored.id}.{number}.{attempt}.{position}")),
+                    execution_id=child_id(stored.id, number, attempt, position),
                     version_id=version_id,
                     project=stored.project,
                     location=stored.location,
@@ -327,6 +371,11 @@ class Performer:
             return version_id, self._services.plans.get(version_id, trigger_id)
 
         return patiently(find)
+
+
+def child_id(parent_id: str, number: int, attempt: int, position: int) -> str:
+    """The id of a sub-execution: who starts it again starts the same one."""
+    return str(uuid.uuid5(_CHILD_IDS, f"{parent_id}.{number}.{attempt}.{position}"))
 
 
 def is_from_outside(error: SystemExit) -> bool:

@@ -25,7 +25,7 @@ from orchestrator.failpoints import failpoint
 from orchestrator.service.guarding import ENDED_S
 from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.services import Services
-from orchestrator.service.start import live_message
+from orchestrator.service.start import chunk_message, live_message
 from orchestrator.store.duties import TermOver
 from orchestrator.store.workers import Boot, Held, Suspect
 
@@ -112,14 +112,15 @@ class Republisher:
     def _publish(self, executor: str, services: Services, *, term: int, limit: int) -> None:
         try:
             taken = services.outbox.take(executor, holder=self._holder, term=term, limit=limit)
+            chunks = services.outbox.take_chunks(executor, holder=self._holder, term=term, limit=limit)
         except TermOver:  # this process slept for a while
             return
-        if taken:
+        messages = [live_message(live, services.types, priority=priority) for live, priority in taken]
+        messages += map(chunk_message, chunks)
+        if messages:
             failpoint("republish.taken")
-            log.info("published again", extra={"executor": executor, "count": len(taken)})
-            services.publisher.publish(
-                [live_message(live, services.types, priority=priority) for live, priority in taken]
-            )
+            log.info("published again", extra={"executor": executor, "count": len(messages)})
+            services.publisher.publish(messages)
 
 
 def _missing(executor: str, services: Services) -> int:

@@ -10,6 +10,7 @@ from orchestrator.engine.canvas import Chord, Message
 from orchestrator.model.task_types import TaskSurroundings, TaskTypes
 from orchestrator.service.guarding import Guard
 from orchestrator.service.plans import Plans
+from orchestrator.store.chunks import ChunkStore
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.outbox import Outbox
@@ -41,6 +42,7 @@ class Services:
     """
 
     store: ExecutionStore
+    chunks: ChunkStore
     signals: SignalStore
     suspensions: SuspensionStore
     workers: WorkerStore
@@ -70,6 +72,7 @@ class Services:
         versions = VersionStore(database)
         return cls(
             store=ExecutionStore(database),
+            chunks=ChunkStore(database),
             signals=SignalStore(database),
             suspensions=SuspensionStore(database),
             workers=WorkerStore(database),

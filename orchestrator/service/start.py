@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.engine.canvas import JOIN_TASK, Message
+from orchestrator.engine.canvas import CHUNK_TASK, JOIN_TASK, Message
 from orchestrator.engine.decide import decide
 from orchestrator.engine.decisions import Decision, Dispatch, Timer
 from orchestrator.engine.events import Started
@@ -26,6 +26,7 @@ from orchestrator.store.rows import (
     LiveAttempt,
     Method,
     NewAttempt,
+    NewChunk,
     NewExecution,
     ParentLink,
     Phase,
@@ -195,6 +196,21 @@ def join_message(fired: Fired) -> Message:
         attempt=fired.key.attempt,
         round=fired.key.round,
         executor=fired.executor,
+    )
+
+
+def chunk_message(chunk: NewChunk) -> Message:
+    """The message that has a chunk claimed."""
+    key = chunk.key
+    return Message(
+        name=CHUNK_TASK,
+        execution_id=key.execution_id,
+        number=key.number,
+        attempt=key.attempt,
+        round=key.round,
+        executor=chunk.executor,
+        priority=chunk.priority,
+        first_position=key.first_position,
     )
 
 

@@ -12,15 +12,23 @@ steps that take several.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.values import to_value
-from orchestrator.store.creation import insert_attempts, insert_executions, insert_timers, parameter_rows, upsertable
+from orchestrator.store.creation import (
+    insert_attempts,
+    insert_chunks,
+    insert_executions,
+    insert_timers,
+    parameter_rows,
+    upsertable,
+)
 from orchestrator.store.limits import leave
 from orchestrator.store.marks import mark_below
 from orchestrator.store.rows import (
@@ -34,8 +42,10 @@ from orchestrator.store.rows import (
     Signal,
     SuspensionState,
     dump_parameters,
+    to_chunk_key,
 )
 from orchestrator.store.tables import (
+    chunks,
     executions,
     history,
     later,
@@ -178,16 +188,18 @@ def write(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
     """
     _advance(connection, change)
     _release(connection, change)
-    _take_back(connection, change)
+    fired = list(_take_back(connection, change))
     record(connection, [change])
     insert_attempts(connection, change.execution.id, change.ready)
     insert_executions(connection, change.children)
+    insert_chunks(connection, change.chunks)
     change_timers(connection, [change])
     change_suspensions(connection, [change])
-    fired = list(_wait(connection, change))
+    fired += _wait(connection, change)
     if change.begins_to_stop:
         connection.execute(_STOP, {"b_id": change.execution.id})
         mark_below(connection, change.execution.id, Signal.KILL, awaited=True)
+        drop_chunks(connection)
     if change.outcome is not None or change.is_restart:
         connection.execute(_FORGET, {"b_id": change.execution.id})
     if change.outcome is not None:
@@ -237,11 +249,14 @@ def advanced(change: Commit) -> dict[str, Any]:
     return values
 
 
-def _take_back(connection: sa.Connection, change: Commit) -> None:
+def _take_back(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
     """Attempts that end, are to end or wait again without their worker's word: as the decision saw them, or not."""
+    fired: tuple[Fired, ...] = ()
     # Executions before live attempts: a child that ends has its own row, and wants this one.
     for key in (*change.revoked, *change.asked_to_end):
         mark_below(connection, key.execution_id, Signal.KILL, of=key, awaited=True)
+    if change.revoked or change.asked_to_end:
+        fired = drop_chunks(connection, of=(*change.revoked, *change.asked_to_end))
     for statement, keys, held_by in (
         (_WITHDRAW, change.withdrawn, {}),
         (_REVOKE, change.revoked, {}),
@@ -251,6 +266,7 @@ def _take_back(connection: sa.Connection, change: Commit) -> None:
         for key in keys:
             if connection.execute(statement, bind(key) | held_by).rowcount != 1:
                 raise Refused(Refusal.STALE)
+    return [each for each in fired if each.key in change.asked_to_end]
 
 
 def _release(connection: sa.Connection, change: Commit) -> None:
@@ -378,3 +394,28 @@ def arrive(connection: sa.Connection, key: AttemptKey, *, count: int = 1) -> Ite
     row = connection.execute(_ARRIVE, bind(key) | {"b_count": count}).one_or_none()
     if row is not None and row.phase == Phase.JOIN:
         yield Fired(key=key, executor=row.executor)
+
+
+def drop_chunks(connection: sa.Connection, *, of: Collection[AttemptKey] = ()) -> tuple[Fired, ...]:
+    """The end of all chunks that nobody has claimed, of executions that have a signal and of these attempts.
+
+    Call it once the executions are locked and marked, and before their live attempts are changed.
+
+    Returns:
+        The joins that it made due.
+    """
+    marked = chunks.c.execution_id.in_(sa.select(executions.c.id).where(executions.c.signal.is_not(None)))
+    ending = [
+        sa.and_(
+            chunks.c.execution_id == each.execution_id,
+            chunks.c.task_number == each.number,
+            chunks.c.attempt == each.attempt,
+        )
+        for each in of
+    ]
+    dropping = sa.delete(chunks).where(chunks.c.worker.is_(None), sa.or_(marked, *ending))
+    left: Counter[AttemptKey] = Counter()
+    for row in connection.execute(dropping.returning(*(each for each in chunks.c if each is not chunks.c.inputs))):
+        left[to_chunk_key(row).join] += row.size - row.done
+    in_order = sorted(left, key=attrgetter("execution_id", "number"))
+    return tuple(fired for join in in_order for fired in arrive(connection, join, count=left[join]))

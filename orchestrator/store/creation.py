@@ -1,4 +1,4 @@
-"""Creating rows: executions with what belongs to them, attempts that became ready, timers.
+"""Creating rows: executions with what belongs to them, chunks of them, attempts that became ready, timers.
 
 Submissions do this, and commits that start sub-executions or make tasks ready: always within a transaction of theirs.
 """
@@ -25,12 +25,14 @@ from orchestrator.store.rows import (
     Due,
     Hold,
     NewAttempt,
+    NewChunk,
     NewExecution,
     Phase,
     dump_parameters,
     owner_of,
 )
 from orchestrator.store.tables import (
+    chunks,
     executions,
     history,
     later,
@@ -177,6 +179,28 @@ def insert_attempts(connection: sa.Connection, execution_id: str, ready: Sequenc
         connection.execute(_UNCLAIMED, unclaimed)
     if claimed:
         connection.execute(_CLAIMED, claimed)
+
+
+def insert_chunks(connection: sa.Connection, new: Sequence[NewChunk]) -> None:
+    """Chunks for workers to claim."""
+    rows = [
+        {
+            "execution_id": each.key.execution_id,
+            "task_number": each.key.number,
+            "attempt": each.key.attempt,
+            "round": each.key.round,
+            "first_position": each.key.first_position,
+            "size": len(each.requests),
+            "inputs": to_json_text(each.requests),
+            "version_id": each.version_id,
+            "trigger_id": each.trigger_id,
+            "executor": each.executor,
+            "priority": each.priority,
+        }
+        for each in new
+    ]
+    if rows:
+        connection.execute(sa.insert(chunks), rows)
 
 
 def attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:

@@ -59,6 +59,7 @@ from orchestrator.store.rows import (
     to_stored,
 )
 from orchestrator.store.tables import (
+    chunks,
     executions,
     history,
     later,
@@ -112,6 +113,9 @@ _PARAMETERS: Final = sa.select(parameters.c.key, parameters.c.value).where(
 _FIND: Final = sa.select(executions, now().label("clock")).where(executions.c.id.in_(IDS))
 _FIND_LIVE: Final = sa.select(live_attempts).where(live_attempts.c.execution_id.in_(IDS))
 _FIND_PARAMETERS: Final = sa.select(parameters).where(parameters.c.execution_id.in_(IDS))
+
+
+_HOLDERS: Final = (live_attempts.c.worker, chunks.c.worker)
 
 
 class _NotNow(Exception):
@@ -306,8 +310,8 @@ class ExecutionStore:
             return [_outcome(row) for row in connection.execute(statement.order_by(executions.c.position))]
 
     def has_claims(self) -> bool:
-        """Whether any worker holds a live attempt."""
-        held = sa.select(live_attempts.c.worker).where(live_attempts.c.worker.is_not(None)).limit(1)
+        """Whether any worker holds a live attempt, or a chunk."""
+        held = sa.union_all(*(sa.select(each).where(each.is_not(None)) for each in _HOLDERS)).limit(1)
         with self.database.read() as connection:
             return connection.execute(held).one_or_none() is not None
 

@@ -1,8 +1,8 @@
 """The outbox: what is ready for a worker, and for which there may be no message any more.
 
-There is no table of messages: a live attempt that nobody has claimed is what a message is to be sent for. Whether it
-was sent, or lost with its broker, is not written down, because that would be a write for each message; it shows when
-fewer messages wait in a queue than attempts for it do (``service.recovery``).
+There is no table of messages: a live attempt, or a chunk, that nobody has claimed is what a message is to be sent for.
+Whether it was sent, or lost with its broker, is not written down, because that would be a write for each message; it
+shows when fewer messages wait in a queue than attempts and chunks for it do (``service.recovery``).
 
 What must not happen: a row that is taken twice within ``AGAIN_S``, or by a worker whose turn is over.
 """
@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from orchestrator.store.database import Database
 from orchestrator.store.duties import DutyStore, check
-from orchestrator.store.rows import LiveAttempt, Phase, Signal, to_live
-from orchestrator.store.tables import executions, later, live_attempts, now
+from orchestrator.store.rows import LiveAttempt, NewChunk, Phase, Signal, to_chunk, to_live
+from orchestrator.store.tables import chunks, executions, later, live_attempts, now
 
 SETTLED_S: Final = 2.0  # what was committed more recently is still being published, or claimed
 AGAIN_S: Final = 30.0
@@ -25,6 +25,11 @@ _IS_READY: Final = sa.and_(
     live_attempts.c.worker.is_(None),
     live_attempts.c.phase != Phase.WAIT.value,
     live_attempts.c.queued_at < later(-SETTLED_S),
+)
+
+
+_IS_CHUNK_READY: Final = sa.and_(
+    chunks.c.executor == sa.bindparam("b_executor"), chunks.c.worker.is_(None), chunks.c.queued_at < later(-SETTLED_S)
 )
 
 
@@ -40,8 +45,9 @@ class Outbox:
         return self.count_ready(executor, up_to=1) > 0
 
     def count_ready(self, executor: str, *, up_to: int) -> int:
-        """How many attempts have been, counted no further than ``up_to``."""
-        ready = sa.select(sa.literal(1)).where(_IS_READY).limit(up_to).subquery()
+        """How many attempts and chunks have been, counted no further than ``up_to``."""
+        both = sa.union_all(*(sa.select(sa.literal(1)).where(each) for each in (_IS_READY, _IS_CHUNK_READY)))
+        ready = both.limit(up_to).subquery()
         with self.database.read() as connection:
             counted = connection.execute(sa.select(sa.func.count()).select_from(ready), {"b_executor": executor})
             return int(counted.scalar_one())
@@ -60,7 +66,7 @@ class Outbox:
         Raises:
             TermOver: the turn is somebody else's by now; nothing was taken.
         """
-        is_due = sa.or_(live_attempts.c.published_at.is_(None), live_attempts.c.published_at < later(-AGAIN_S))
+        is_due = _is_due(live_attempts)
         # The few that are marked are looked for, and not the mark of each.
         is_marked = sa.exists().where(
             executions.c.id == live_attempts.c.execution_id,
@@ -84,6 +90,24 @@ class Outbox:
         with self.database.begin(is_durable=False) as connection:
             check(connection, _duty(executor), holder, term)
             return [(to_live(row), row.priority) for row in connection.execute(marking, {"b_executor": executor})]
+
+    def take_chunks(self, executor: str, *, holder: str, term: int, limit: int) -> list[NewChunk]:
+        """The same of chunks, which have their priority with them."""
+        key = sa.tuple_(chunks.c.execution_id, chunks.c.task_number, chunks.c.attempt, chunks.c.first_position)
+        chosen = sa.select(*key).where(_IS_CHUNK_READY, _is_due(chunks)).order_by(chunks.c.queued_at).limit(limit)
+        marking = (
+            sa.update(chunks)
+            .where(key.in_(chosen), chunks.c.worker.is_(None))
+            .values(published_at=now())
+            .returning(chunks)
+        )
+        with self.database.begin(is_durable=False) as connection:
+            check(connection, _duty(executor), holder, term)
+            return [to_chunk(row) for row in connection.execute(marking, {"b_executor": executor})]
+
+
+def _is_due(table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.published_at.is_(None), table.c.published_at < later(-AGAIN_S))
 
 
 def _duty(executor: str) -> str:

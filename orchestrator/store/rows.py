@@ -93,6 +93,22 @@ class AttemptKey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkKey:
+    """One chunk of a round of sub-executions: what a message names and a worker claims."""
+
+    execution_id: str
+    number: int
+    attempt: int
+    round: int
+    first_position: int
+
+    @property
+    def join(self) -> AttemptKey:
+        """The join that waits for it."""
+        return AttemptKey(execution_id=self.execution_id, number=self.number, attempt=self.attempt, round=self.round)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ParentLink:
     """Which attempt of which task started an execution. ``round`` is None if it does not wait for it."""
 
@@ -157,6 +173,21 @@ class NewExecution:
     is_limited: bool = False  # one of them does
     undecided: str = ""  # its progress if it has to wait for one of them
     parameters: Mapping[str, Value] = field(default_factory=dict)  # that differ from the request: a replay's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewChunk:
+    """Sub-executions that are to run and have no rows yet.
+
+    ``requests`` holds what each starts with, as ``dump_parameters`` writes it, in the order of their positions.
+    """
+
+    key: ChunkKey
+    requests: tuple[str, ...]
+    version_id: str
+    trigger_id: str
+    executor: str
+    priority: int
 
 
 @quick_dataclass
@@ -261,6 +292,38 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedChunk:
+    """What is left of a chunk that a worker holds, with what its sub-executions have from their parent.
+
+    ``chunk`` is as it was made; the first ``done`` of its sub-executions have rows. ``now`` is the database's clock.
+    """
+
+    chunk: NewChunk
+    worker: str
+    done: int
+    losses: int
+    project: str
+    location: str
+    root_id: str
+    integration: str
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedChild:
+    """A sub-execution that ran from its start to its end before it was written. ``request`` is its column's text."""
+
+    id: str
+    position: int
+    request: str
+    progress: str
+    outcome: Outcome
+    entries: tuple[Entry, ...]
+    began_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
     """A task that waits for a round of sub-executions. ``arrived`` of them are over already."""
 
@@ -351,6 +414,7 @@ class Commit:
     waits: tuple[Wait, ...] = ()
     ready: tuple[NewAttempt, ...] = ()
     children: tuple[NewExecution, ...] = ()
+    chunks: tuple[NewChunk, ...] = ()
     timers: tuple[Due, ...] = ()
     fired_timers: tuple[tuple[TimerKind, int], ...] = ()
     dropped: tuple[int, ...] = ()
@@ -371,7 +435,7 @@ class Commit:
         attempts that end with it.
         """
         kept = self.returned or self.given_back or self.asked_to_end
-        others = self.children or self.waits or self.revoked or kept or self.resolutions
+        others = self.children or self.chunks or self.waits or self.revoked or kept or self.resolutions
         return not (others or self.begins_to_stop)
 
 
@@ -435,6 +499,29 @@ def dump_parameters(parameters: Mapping[str, Value]) -> str:
 def load_parameters(text: str | None) -> dict[str, Value]:
     """The inverse of ``dump_parameters``; NULL is no parameters."""
     return parse_parameters(json.loads(text), "stored parameters") if text else {}
+
+
+def to_chunk_key(row: sa.Row[Any]) -> ChunkKey:
+    """Which chunk a row of ``chunks`` is."""
+    return ChunkKey(
+        execution_id=row.execution_id,
+        number=row.task_number,
+        attempt=row.attempt,
+        round=row.round,
+        first_position=row.first_position,
+    )
+
+
+def to_chunk(row: sa.Row[Any]) -> NewChunk:
+    """Read a row of ``chunks``: what it was made of."""
+    return NewChunk(
+        key=to_chunk_key(row),
+        requests=tuple(json.loads(row.inputs)),
+        version_id=row.version_id,
+        trigger_id=row.trigger_id,
+        executor=row.executor,
+        priority=row.priority,
+    )
 
 
 def to_live(row: sa.Row[Any]) -> LiveAttempt:

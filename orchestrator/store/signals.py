@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.bulk import MOST_AT_ONCE
-from orchestrator.store.commits import BY_KEY, bind
+from orchestrator.store.commits import BY_KEY, bind, drop_chunks
 from orchestrator.store.database import Database
 from orchestrator.store.marks import mark_below, marked_below, tree
 from orchestrator.store.rows import AttemptKey, LiveAttempt, Phase, Signal, StoredExecution, to_live
@@ -64,6 +64,7 @@ class SignalStore:
             # Also one that is stopping: it may be going to begin again.
             connection.execute(sa.update(executions).where(executions.c.id == execution_id).values(signal=signal.value))
             mark_below(connection, execution_id, signal)
+            drop_chunks(connection)
             return None
 
     def settle(self, seen: StoredExecution) -> None:

@@ -4,6 +4,8 @@
 * ``executions``: one row a run: where it stands (``state``, ``revision``, packed ``progress``) and how it ended.
 * ``live_attempts``: one row for each task that is ready, running or waiting for sub-executions: what workers claim. It
   is gone when the attempt is over, so this table is as large as what is going on now, however long the history.
+* ``chunks``: sub-executions that are not begun, by the hundred: what workers claim instead of their attempts. A row is
+  gone when the last of them is over.
 * ``parameters``: the current parameters of live executions that differ from the request.
 * ``history``: one row a change, append-only: attempt stats, snapshots and audits are read from it.
 * ``timers``: what is due later: retries, scheduled starts, deadlines, timeouts, ends of suspensions.
@@ -244,6 +246,29 @@ live_attempts = sa.Table(
     sa.Column("owner", sa.String(256)),  # the worker whose process has claimed it: ``workers.id``
     sa.Column("published_at", Instant),  # when recovery last published it again
     sa.Column("has_begun", sa.Boolean, nullable=False, server_default=sa.false()),  # in a worker that has it no more
+)
+
+# No foreign key: a worker may hold a chunk a little longer than there is anybody who waits for it.
+chunks = sa.Table(
+    "chunks",
+    metadata,
+    sa.Column("execution_id", sa.String(36), primary_key=True),  # whose sub-executions they are
+    sa.Column("task_number", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("first_position", sa.Integer, primary_key=True),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("done", sa.Integer, nullable=False, server_default="0"),  # so many, from the first on, have rows
+    sa.Column("inputs", sa.Text, nullable=False),  # JSON: a list of what their column ``request`` will hold
+    sa.Column("version_id", sa.String(36), nullable=False),
+    sa.Column("trigger_id", sa.String(512), nullable=False),
+    sa.Column("executor", sa.String(128), nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("worker", sa.String(256)),  # as of ``live_attempts``, and so the following
+    sa.Column("owner", sa.String(256)),
+    sa.Column("queued_at", Instant, nullable=False, server_default=now()),
+    sa.Column("published_at", Instant),
+    sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
 )
 
 parameters = sa.Table(

@@ -1,7 +1,7 @@
 """The workers, by their heartbeat: every start of a worker keeps a row of its own new.
 
-A claimed attempt names its owner, and is leased to it for as long as the owner's heartbeat lasts: one small write a
-worker and beat, however many attempts it holds. So a row is never dropped while its worker holds anything.
+A claimed attempt, or chunk, names its owner, and is leased to it for as long as the owner's heartbeat lasts: one small
+write a worker and beat, however much it holds. So a row is never dropped while its worker holds anything.
 
 Whether a worker is gone is judged by two rules:
 
@@ -27,7 +27,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestrator.store.database import Database
 from orchestrator.store.rows import WorkerState
-from orchestrator.store.tables import later, live_attempts, now, workers
+from orchestrator.store.tables import chunks, later, live_attempts, now, workers
 
 BEAT_S: Final = 5.0
 LEASE_S: Final = 9.0  # one beat may be late; and work goes on elsewhere within two
@@ -35,7 +35,9 @@ _LATE_CLAIM_S: Final = 60.0  # what a dying process had on its way to the databa
 _FORGOTTEN_S: Final = 86_400.0
 _IS_SILENT: Final = workers.c.beat_at < later(-LEASE_S)
 _IS_LIVE: Final = sa.and_(sa.not_(_IS_SILENT), workers.c.state != WorkerState.LOST.value)
-_HOLDS: Final = sa.exists().where(live_attempts.c.owner == workers.c.id)
+_HOLDS: Final = sa.or_(
+    sa.exists().where(live_attempts.c.owner == workers.c.id), sa.exists().where(chunks.c.owner == workers.c.id)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,11 +162,15 @@ class WorkerStore:
 
     def held_by(self, worker_id: str, *, limit: int, after: Held | None = None) -> list[Held]:
         """What a worker holds, an entry for each execution and process, in order; a page of it."""
-        columns = live_attempts.c.execution_id, live_attempts.c.worker
-        statement = sa.select(*columns).where(live_attempts.c.owner == worker_id).distinct()
+        found = [
+            sa.select(table.c.execution_id, table.c.worker).where(table.c.owner == worker_id)
+            for table in (live_attempts, chunks)
+        ]
+        held = sa.union(*found).subquery()
+        statement = sa.select(held).order_by(held.c.execution_id, held.c.worker).limit(limit)
         if after is not None:
-            statement = statement.where(sa.tuple_(*columns) > (after.execution_id, after.worker))
-        statement = statement.order_by(*columns).limit(limit)
+            place = sa.tuple_(held.c.execution_id, held.c.worker)
+            statement = statement.where(place > (after.execution_id, after.worker))
         with self.database.read() as connection:
             return [Held(execution_id=row.execution_id, worker=row.worker) for row in connection.execute(statement)]
 

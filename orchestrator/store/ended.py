@@ -1,0 +1,97 @@
+"""Writing sub-executions that are over already: their rows as they would stand after claims and commits of their own.
+
+Within the transaction of ``ChunkStore.write``. Most of a chunk is the same for all of it, so it is sent once; what
+differs goes as one array a column to PostgreSQL, which takes a tenth of the time of as many single inserts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.model.json_text import to_json_text
+from orchestrator.store.rows import ClaimedChunk, EndedChild, Method, dump_parameters
+from orchestrator.store.tables import executions, history
+
+_INSERT_EXECUTIONS: Final = """
+INSERT INTO executions (
+  project, location, integration, version_id, trigger_id, method, executor, root_id,
+  parent_id, parent_task, parent_attempt, parent_round, priority,
+  id, state, revision, progress, request, response, error, position, created_at, ended_at, updated_at
+)
+SELECT
+  %(project)s, %(location)s, %(integration)s, %(version_id)s, %(trigger_id)s, %(method)s, %(executor)s, %(root_id)s,
+  %(parent_id)s, %(parent_task)s, %(parent_attempt)s, %(parent_round)s, %(priority)s,
+  own.*, own.ended_at
+FROM unnest(
+  %(id)s::text[], %(state)s::text[], %(revision)s::int[], %(progress)s::text[], %(request)s::text[],
+  %(response)s::text[], %(error)s::text[], %(position)s::int[], %(created_at)s::timestamptz[],
+  %(ended_at)s::timestamptz[]
+) AS own (id, state, revision, progress, request, response, error, position, created_at, ended_at)
+"""
+_INSERT_HISTORY: Final = """
+INSERT INTO history (execution_id, revision, entry)
+SELECT * FROM unnest(%(execution_id)s::text[], %(revision)s::int[], %(entry)s::text[])
+"""
+
+
+def insert_ended(connection: sa.Connection, claimed: ClaimedChunk, ended: Sequence[EndedChild]) -> None:
+    """The executions and their history."""
+    if not ended:
+        return
+    shared, own = _shared(claimed), [_own(each) for each in ended]
+    entries = [
+        {"execution_id": each.id, "revision": revision, "entry": to_json_text(entry.to_json())}
+        for each in ended
+        for revision, entry in enumerate(each.entries, 1)
+    ]
+    if connection.dialect.name == "sqlite":
+        rows = [{**shared, **row, "updated_at": row["ended_at"]} for row in own]
+        connection.execute(sa.insert(executions), rows)
+        if entries:
+            connection.execute(sa.insert(history), entries)
+        return
+    connection.exec_driver_sql(_INSERT_EXECUTIONS, shared | _by_column(own))
+    if entries:
+        connection.exec_driver_sql(_INSERT_HISTORY, _by_column(entries))
+
+
+def _by_column(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _shared(claimed: ClaimedChunk) -> dict[str, Any]:
+    chunk = claimed.chunk
+    return {
+        "project": claimed.project,
+        "location": claimed.location,
+        "integration": claimed.integration,
+        "version_id": chunk.version_id,
+        "trigger_id": chunk.trigger_id,
+        "method": Method.POST.value,
+        "executor": chunk.executor,
+        "root_id": claimed.root_id,
+        "parent_id": chunk.key.execution_id,
+        "parent_task": chunk.key.number,
+        "parent_attempt": chunk.key.attempt,
+        "parent_round": chunk.key.round,
+        "priority": chunk.priority,
+    }
+
+
+def _own(child: EndedChild) -> dict[str, Any]:
+    outcome = child.outcome
+    return {
+        "id": child.id,
+        "state": outcome.state.value,
+        "revision": len(child.entries),
+        "progress": child.progress,
+        "request": child.request,
+        "response": dump_parameters(outcome.response),
+        "error": None if outcome.error is None else to_json_text(outcome.error.to_json()),
+        "position": child.position,
+        "created_at": child.began_at,
+        "ended_at": child.ended_at,
+    }
