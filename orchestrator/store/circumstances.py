@@ -19,7 +19,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.store.limit_terms import Standing, Terms, terms_of
 from orchestrator.store.rows import LiveAttempt
-from orchestrator.store.tables import executions, limit_holders, limit_waiters, now, timers
+from orchestrator.store.tables import chunks, executions, limit_holders, limit_waiters, now, timers
 from orchestrator.store.workers import LiveWorker, live_workers
 
 _SHOWN: Final = 5  # holders of a limit that are named
@@ -57,11 +57,32 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InChunks:
+    """How many sub-executions of a round have no rows yet: in chunks that nobody has claimed, and in those that run."""
+
+    unclaimed: int = 0
+    running: int = 0
+    executor: str = ""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.unclaimed + self.running
+
+
+_NO_CHUNKS: Final = InChunks()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Circumstances:
-    """All of it. ``children`` counts, by task, attempt and round, the sub-executions that are awaited, by state."""
+    """All of it. ``children`` counts, by task, attempt and round, the sub-executions that are awaited, by state.
+
+    ``in_chunks`` counts in the same way those that are not begun, or not written.
+    """
 
     timers: tuple[SetTimer, ...]
     children: Mapping[tuple[int, int, int], Mapping[ExecutionState, int]]
+    in_chunks: Mapping[tuple[int, int, int], InChunks]
     line: Line | None
     workers: tuple[LiveWorker, ...]
     now: datetime
@@ -72,7 +93,15 @@ class Circumstances:
 
     def children_of(self, live: LiveAttempt) -> Mapping[ExecutionState, int]:
         """The sub-executions of the present round of an attempt."""
-        return self.children.get((live.key.number, live.key.attempt, live.key.round), {})
+        return self.children.get(_round(live), {})
+
+    def chunks_of(self, live: LiveAttempt) -> InChunks:
+        """Those of them that are not begun, or not written."""
+        return self.in_chunks.get(_round(live), _NO_CHUNKS)
+
+
+def _round(live: LiveAttempt) -> tuple[int, int, int]:
+    return live.key.number, live.key.attempt, live.key.round
 
 
 def read_circumstances(connection: sa.Connection, execution_id: str) -> Circumstances:
@@ -80,6 +109,7 @@ def read_circumstances(connection: sa.Connection, execution_id: str) -> Circumst
     return Circumstances(
         timers=_timers(connection, execution_id),
         children=_children(connection, execution_id),
+        in_chunks=_in_chunks(connection, execution_id),
         line=_line(connection, execution_id),
         workers=live_workers(connection),
         now=connection.execute(sa.select(now())).scalar_one(),
@@ -103,6 +133,22 @@ def _children(connection: sa.Connection, execution_id: str) -> dict[tuple[int, i
     for row in connection.execute(counted.group_by(*of_round, executions.c.state)):
         found[row.parent_task, row.parent_attempt, row.parent_round][ExecutionState(row.state)] = row.number
     return dict(found)
+
+
+def _in_chunks(connection: sa.Connection, execution_id: str) -> dict[tuple[int, int, int], InChunks]:
+    of_round, left = (chunks.c.task_number, chunks.c.attempt, chunks.c.round), chunks.c.size - chunks.c.done
+    counted = sa.select(
+        *of_round,
+        sa.func.min(chunks.c.executor).label("executor"),
+        sa.func.sum(sa.case((chunks.c.worker.is_(None), left), else_=0)).label("unclaimed"),
+        sa.func.sum(sa.case((chunks.c.worker.is_(None), 0), else_=left)).label("running"),
+    ).where(chunks.c.execution_id == execution_id)
+    return {
+        (row.task_number, row.attempt, row.round): InChunks(
+            unclaimed=row.unclaimed, running=row.running, executor=row.executor
+        )
+        for row in connection.execute(counted.group_by(*of_round))
+    }
 
 
 def _line(connection: sa.Connection, execution_id: str) -> Line | None:

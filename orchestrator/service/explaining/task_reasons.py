@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, assert_never
 
+from orchestrator.engine.canvas import queue_of
 from orchestrator.engine.explain import FalseEdge, catcher_name, false_edges
 from orchestrator.model.explanation import Explanation, Reason
 from orchestrator.model.history import EntryKind
@@ -23,7 +24,15 @@ from orchestrator.service.explaining.case import (
     task_killing,
     told,
 )
-from orchestrator.service.explaining.waiting_reasons import held, pending, pending_rollback, ready, suspended
+from orchestrator.service.explaining.waiting_reasons import (
+    held,
+    live_workers_on,
+    pending,
+    pending_rollback,
+    ready,
+    suspended,
+)
+from orchestrator.store.circumstances import InChunks
 from orchestrator.store.rows import LiveAttempt, Phase, owner_of
 
 _MOST_EDGES: Final = 3  # that one sentence strings together
@@ -104,16 +113,29 @@ def _ending(case: Case, live: LiveAttempt) -> tuple[str, Mapping[str, Json]] | N
 
 
 def _waits_for_children(case: Case, live: LiveAttempt) -> Why:
-    states = case.around.children_of(live)
-    total, over = sum(states.values()), sum(count for state, count in states.items() if state.is_final)
-    going = ", ".join(f"{count:,} {state}" for state, count in states.items() if not state.is_final)
+    states, chunks = case.around.children_of(live), case.around.chunks_of(live)
+    total = sum(states.values()) + chunks.total
+    over = sum(count for state, count in states.items() if state.is_final)
+    going = [f"{count:,} {state}" for state, count in states.items() if not state.is_final]
     facts: dict[str, Json] = {
         "total": total,
         "over": over,
         "states": {state.value: count for state, count in states.items()},
     }
-    says = f"waits for its sub-executions: {over:,} of {total:,} are over" + (f" ({going})" if going else "")
+    if chunks.total:
+        facts["inChunks"] = {"running": chunks.running, "unclaimed": chunks.unclaimed}
+        going += [f"{chunks.running:,} are being run in chunks"] if chunks.running else []
+        going += [f"{chunks.unclaimed:,} wait in chunks {_for_a_worker(case, chunks)}"] if chunks.unclaimed else []
+    says = f"waits for its sub-executions: {over:,} of {total:,} are over" + (f" ({', '.join(going)})" if going else "")
     return Why(Reason.WAITS_FOR_CHILDREN, says, facts)
+
+
+def _for_a_worker(case: Case, chunks: InChunks) -> str:
+    queue = queue_of(chunks.executor)
+    count = live_workers_on(case, queue)
+    return (
+        f"for {number_of(count, 'live worker')} on queue {queue}" if count else f"and queue {queue} has no live worker"
+    )
 
 
 # -- it is over ----------------------------------------------------------------------------------------------------

@@ -71,10 +71,15 @@ def pending(case: Case, number: int) -> Why:
     return Why(Reason.CATCHER_NOT_CALLED, f"runs if error catcher {called} is called; nothing has called it yet", facts)
 
 
+def live_workers_on(case: Case, queue: str) -> int:
+    """How many workers take what is in a queue."""
+    return sum(queue in worker.queues for worker in case.around.workers if worker.state is WorkerState.READY)
+
+
 def ready(case: Case, live: LiveAttempt, *, says: str = "is ready") -> Why:
     """Why no worker has taken what is ready."""
     queue = queue_of(live.executor)
-    count = sum(queue in worker.queues for worker in case.around.workers if worker.state is WorkerState.READY)
+    count = live_workers_on(case, queue)
     waited_s = max((case.around.now - live.queued_at).total_seconds(), 0.0)
     facts: dict[str, Json] = {
         "executor": live.executor,
