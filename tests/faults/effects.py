@@ -51,6 +51,19 @@ def effect(folder: str, context: TaskContext, label: str = "", does: str = "") -
     return {"tries": tries}
 
 
+@task_type("faults.light", light=True)
+def light(folder: str, item: int, context: TaskContext, label: str = "", does: str = "") -> dict[str, int]:
+    """``die:7:3``: the process ends at the first three tries of item 7. A ledger of its own keeps those."""
+    word, *numbers = does.split(":")
+    if word == "die" and item == int(numbers[0]):
+        tries = Path(folder, f"{label}.died")
+        with tries.open("a") as file:
+            file.write(f"{context.execution_id}\n")
+        if len(tries.read_text().splitlines()) <= int(numbers[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"tries": item}
+
+
 def _use_up_memory() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY_BYTES, before[1]))

@@ -25,10 +25,25 @@ def fan_out(rig, name, width, *, does=""):
     return flow(name, task(1, "ForEachParallelTask", takes=each, next=[2]), rig.ledger.task(2, label=f"{name}-joined"))
 
 
+def light_fan_out(rig, name, width, *, does=""):
+    """A chord of ``width`` light executions, which run in chunks; one does as it is told. Publishes the child."""
+    takes = {"folder": str(rig.ledger.folder), "label": f"{name}-child", "item": "$item$", "does": does}
+    child = flow(
+        f"{name}-child",
+        task(1, "faults.light", takes=takes, next=[2]),
+        task(2, "tests.light"),
+        parameters=[parameter("item", "INT_VALUE", direction="IN")],
+    )
+    rig.client.publish(child)
+    each = calls(f"{name}-child", listToIterate=list(range(width)), iterationElementMapping="item")
+    return flow(name, task(1, "ForEachParallelTask", takes=each, next=[2]), rig.ledger.task(2, label=f"{name}-joined"))
+
+
 def publish_all(rig):
     """What a round is made of, by the names of its plan."""
     effect, client = rig.ledger.task, rig.client
     short = "sleep:0.05"
+    client.publish(light_fan_out(rig, "chunks", 150))
     client.publish(chain(rig, "chain", 4, does=short))
     client.publish(fan_out(rig, "fan-out", 5, does=short))
     calling = task(1, "SubWorkflowExecutorV2Task", takes=calls("fan-out"), next=[2])

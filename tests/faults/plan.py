@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 SUBMITS_S = 0.35  # the mean pause between two executions
 BREAKS_S = 1.25  # between two faults
-DEFINITIONS = {"chain": 4, "fan-out": 4, "nested": 2, "retried": 3, "timed": 2, "asked": 2, "light": 2}
+DEFINITIONS = {"chain": 4, "fan-out": 4, "nested": 2, "retried": 3, "timed": 2, "asked": 2, "light": 2, "chunks": 2}
 KILLED_SHARE = 0.12
 FAULTS = {
     "kill a process of a pool": 14,
@@ -32,6 +32,7 @@ DATABASE_FAULTS = {
 }
 POINTS = (
     "claim.committed",
+    "chunk.child",
     "commit.before",
     "commit.inside",
     "commit.after",
