@@ -29,8 +29,8 @@ def fill(database):
         for insert in _inserts(version_id):
             connection.execute(insert)
     if not database.is_sqlite:  # where nobody looks after statistics, and so there are none here
-        with database.autocommit() as connection:
-            connection.exec_driver_sql("ANALYZE")
+        with database.autocommit() as cursor:
+            cursor.execute("ANALYZE")
 
 
 def _inserts(version_id):
@@ -177,17 +177,36 @@ class Scan:
 @contextmanager
 def captured(database):
     """What is sent to the database meanwhile: statements with their values."""
-    seen = []
+    seen, autocommit = [], database.autocommit
 
     def note(connection, cursor, statement, parameters, context, executemany):
         if _STATEMENT.match(statement):
             seen.append((statement, parameters[0] if executemany else parameters))
 
+    @contextmanager
+    def noting():
+        with autocommit() as cursor:
+            yield _Noting(cursor, seen)
+
     sa.event.listen(database.engine, "before_cursor_execute", note)
+    database.autocommit = noting
     try:
         yield seen
     finally:
+        database.autocommit = autocommit
         sa.event.remove(database.engine, "before_cursor_execute", note)
+
+
+@dataclass
+class _Noting:
+    """A cursor of the driver, and what goes through it."""
+
+    cursor: object
+    seen: list
+
+    def execute(self, statement, values):
+        self.seen.append((statement, values))
+        return self.cursor.execute(statement, values)
 
 
 def scans_of(database, seen):

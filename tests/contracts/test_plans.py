@@ -137,8 +137,8 @@ def commits_of_many_kinds(stores):
 
 def creating(stores):
     new = make_execution(stores.version_id, request_id=new_id())
-    yield lambda: stores.store.create_once(new)
-    yield lambda: stores.store.create_once(make_execution(stores.version_id, request_id=new.request_id))
+    yield lambda: stores.store.create_once([new])
+    yield lambda: stores.store.create_once([make_execution(stores.version_id, request_id=new.request_id)])
 
 
 def reading_what_is_decided_on(stores):
