@@ -38,9 +38,9 @@ def measure(servers: Servers, ours: Ours, bare: Bare, *, scale: float) -> list[F
         ours.publish(definitions.waiting(_DEFINITION))
         _begin(ours, bare)
         empty = _watched(roles, file, window_s)
-        ids = ours.suspend(_DEFINITION, count)
+        ours.suspend(_DEFINITION, count)
         suspended = _watched(roles, file, window_s)
-        _end(ours, ids)
+        ours.client.kill_many("state = SUSPENDED")
     what = f"{window_s:g} s with {{}} executions suspended"
     return [
         Figures(case="idle", mode="empty", what=what.format(0), size=0, figures=empty),
@@ -50,13 +50,9 @@ def measure(servers: Servers, ours: Ours, bare: Bare, *, scale: float) -> list[F
 
 def _begin(ours: Ours, bare: Bare) -> None:
     """Both workers are up when each has done something."""
-    _end(ours, ours.suspend(_DEFINITION, 1))
-    bare.chain(2)
-
-
-def _end(ours: Ours, ids: list[str]) -> None:
-    for each in ids:
+    for each in ours.suspend(_DEFINITION, 1):
         ours.client.kill(each)
+    bare.chain(2)
 
 
 def _watched(roles: Roles, file: Path, window_s: float) -> list[Figure]:

@@ -8,8 +8,8 @@ round each side runs once more to have its messages looked at: neither is in any
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.bare import Bare
@@ -32,7 +32,7 @@ class Sides:
     ours: Ours
     bare: Bare
     peer: Peer | None
-    roles: dict[str, Roles] = field(default_factory=dict)
+    roles: Mapping[str, Roles]
 
 
 def measure(case: Case, mode: str, sides: Sides, *, scale: float, rounds: int) -> Measured:

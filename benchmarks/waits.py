@@ -25,6 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.usage import memory, pids_below
 from orchestrator.client import Orchestrator
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.json_text import parse_json_text
@@ -149,16 +150,7 @@ def _settle(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _rss_mb(processes: Sequence[subprocess.Popen[bytes]]) -> float:
     """Resident memory of the workers and their pool processes."""
-    parents = {process.pid for process in processes}
-    total_kb = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        except OSError:
-            continue
-        if int(fields["Pid"]) in parents or int(fields["PPid"]) in parents:
-            total_kb += int(fields.get("VmRSS", "0 kB").split()[0])
-    return total_kb / 1024
+    return sum(memory(pid).rss_mb for each in processes for pid in (each.pid, *pids_below(each.pid)))
 
 
 def _wait(database: Any, due: dict[str, datetime], spread_s: float) -> None:

@@ -14,7 +14,7 @@ from tests.services import require
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 240
+LIMIT_S = 600
 DEPTH = 8
 MB = 1_000_000
 

@@ -1,13 +1,15 @@
 """What of the benchmarks needs no servers: what the command refuses, what it makes of times, and how a peer answers."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import NAMES, main
+from benchmarks.peer import PEERS
 from benchmarks.report import BARE, OURS, PEER, Measured, times
 
 ROOT = Path(__file__).parents[2]
@@ -81,3 +83,13 @@ def test_ratios_are_those_of_the_pairs_and_not_of_the_medians():
     assert measured.each_ms(OURS) == 200.0
     row = "a light 10 children 2.000 (1.000-4.000) 3.000 (2.000-12.000) 2.000 (1.500-3.000)"
     assert " ".join(times([measured], "dbos 1").splitlines()[2].split()).startswith(row)
+
+
+def test_the_page_names_every_case_peer_and_option(capsys):
+    page = (ROOT / "docs" / "performance.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    options = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--help"}
+    assert [option for option in options if option not in page] == []
+    assert [name for name in [*NAMES, *PEERS] if f"| `{name}` |" not in page] == []
