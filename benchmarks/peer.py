@@ -14,7 +14,7 @@ import os
 import select
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +45,9 @@ class Peer:
             NoService: it has ended, takes too long, or has run another number of tasks.
         """
         assert self._process.stdin is not None, "it was started with a pipe"
-        self._process.stdin.write(json.dumps({"case": case, "size": size}).encode() + b"\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # that it has ended is what it answers
+            self._process.stdin.write(json.dumps({"case": case, "size": size}).encode() + b"\n")
+            self._process.stdin.flush()
         answer = self._answer(WAIT_S)
         if answer.get("error"):
             raise NoService(self.name, str(answer["error"]))
@@ -72,6 +73,7 @@ def peer(name: str, python: Path, servers: Servers, *, concurrency: int) -> Iter
     Raises:
         NoService: it does not start.
     """
+    python = python.absolute()  # not resolved: an environment's Python is a link, and known by its place
     log_file, home = servers.folder / f"{name}.log", servers.folder / name
     home.mkdir()
     with servers.another_database() as database, log_file.open("wb") as log:

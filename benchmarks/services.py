@@ -97,7 +97,11 @@ class Servers:
 
     @contextmanager
     def another_database(self) -> Iterator[str]:
-        """The URL of an empty database beside ours, on the same server; dropped afterwards."""
+        """The URL of an empty database beside ours, on the same server; dropped afterwards.
+
+        Raises:
+            NoService: the server lets nobody make one.
+        """
         url, name = sa.make_url(self.database), f"bench_{uuid.uuid4().hex[:12]}"
         if self.database_kind == "sqlite":
             yield f"sqlite:///{self.folder / name}.db"
@@ -106,10 +110,13 @@ class Servers:
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        except sa.exc.DBAPIError as error:
+            raise NoService("postgresql", f"no database beside ours can be made: {error.orig}") from error
+        try:
             yield url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
         finally:
             with engine.connect() as connection:
-                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
             engine.dispose()
 
 
