@@ -33,7 +33,7 @@ from orchestrator.model.filters import And, Comparison, Filled, Node, Not, Opera
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value, key_of, to_value
-from orchestrator.store.tables import NOT_SUCCEEDED, Instant, executions
+from orchestrator.store.tables import LIVE, Instant, executions
 
 
 class position(FunctionElement[int]):  # noqa: N801 - written like the SQL function it is
@@ -140,8 +140,12 @@ def _compared(test: Comparison) -> sa.ColumnElement[bool]:
     if test.field in _MAY_BE_NULL:
         return sa.and_(_is_filled(test.field), fits)
     if test.field is fields.STATE and test.operator is Operator.EQUAL and test.value != ExecutionState.SUCCEEDED:
-        return sa.and_(fits, sa.text(NOT_SUCCEEDED))  # which follows: the condition of the index that answers it
+        return sa.and_(fits, executions.c.stage == _stage_of(str(test.value)))  # which follows, and has an index
     return fits
+
+
+def _stage_of(state: str) -> str:
+    return LIVE if not ExecutionState(state).is_final else state
 
 
 def to_bound(value: Operand) -> sa.ColumnElement[Any]:

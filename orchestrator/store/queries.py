@@ -19,10 +19,9 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
 from orchestrator.store.filters import column_of, to_bound, to_clause
 from orchestrator.store.rows import LiveAttempt, Match, ParentLink, StoredExecution, to_live, to_stored
-from orchestrator.store.tables import NOT_SUCCEEDED, executions, history, live_attempts
+from orchestrator.store.tables import LIVE, executions, history, live_attempts
 
 _CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row
-_LIVE: Final = [state.value for state in ExecutionState if not state.is_final]
 _LINK: Final = tuple(
     executions.c[name] for name in ("id", "parent_id", "parent_task", "parent_attempt", "parent_round", "position")
 )
@@ -131,8 +130,7 @@ class ExecutionQueries:
 
     def live_matches(self, tree: Node) -> Matches:
         """The live executions that fit a filter, the oldest first."""
-        # What an index answers, as NOT IN would not be; and its condition, which follows from that.
-        is_live = sa.and_(executions.c.state.in_(_LIVE), sa.text(NOT_SUCCEEDED))
+        is_live = executions.c.stage == LIVE
         columns = executions.c.id, executions.c.parent_id, executions.c.integration, executions.c.state
         statement = sa.select(*columns, executions.c.created_at).where(is_live, to_clause(tree))
         with self._read() as connection:

@@ -142,6 +142,9 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.I
     return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
+LIVE: Final = "LIVE"
+STAGE: Final = f"CASE WHEN state IN ('FAILED', 'CANCELLED') THEN state WHEN state <> 'SUCCEEDED' THEN '{LIVE}' END"
+
 versions = sa.Table(
     "versions",
     metadata,
@@ -166,11 +169,21 @@ version_triggers = sa.Table(
     sa.Index(None, "trigger_id"),
 )
 
-NOT_SUCCEEDED: Final = "state <> 'SUCCEEDED'"
 
-# Whatever is indexed is written again with each new state: on PostgreSQL an UPDATE of an indexed column, or of one in
-# an index's condition, makes an entry in every index that has the row. So those that few rows need are partial, and the
-# one by state leaves out what most executions become.
+class generated(sa.Computed):  # noqa: N801 - likewise
+    """``generated(text)``: a column that the database works out, and keeps if it indexes nothing else."""
+
+    inherit_cache = True
+
+
+@compiles(generated, "postgresql")
+def _generated_postgresql(element: generated, compiler: Any, **options: Any) -> str:
+    return f"GENERATED ALWAYS AS ({compiler.sql_compiler.process(element.sqltext, **options)}) STORED"
+
+
+# On PostgreSQL an UPDATE that changes what any index has, or has in its condition, makes an entry in every index that
+# has the row; one that does not makes none. So nothing that changes as an execution goes on is indexed, but for what
+# changes at its end alone: ``stage``. Indexes that few rows need are partial.
 executions = sa.Table(
     "executions",
     metadata,
@@ -208,6 +221,7 @@ executions = sa.Table(
     sa.Column("replay_of", sa.String(36)),
     sa.Column("replay_mode", sa.String(32)),
     sa.Column("replay_reason", sa.Text),
+    sa.Column("stage", sa.String(9), generated(STAGE)),  # what the list by states goes by; NULL: SUCCEEDED
     _partial(
         "executions_request_ix",
         *("request_id", "project", "location", "integration"),
@@ -221,7 +235,7 @@ executions = sa.Table(
     _partial("executions_roots_ix", "created_at", "id", where="parent_id IS NULL"),
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "integration", "created_at"),
-    _partial("executions_state_ix", "state", "created_at", "id", where=NOT_SUCCEEDED),
+    _partial("executions_stage_ix", "stage", "created_at", "id", where="stage IS NOT NULL"),
 )
 
 live_attempts = sa.Table(

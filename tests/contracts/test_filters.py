@@ -358,4 +358,4 @@ def test_a_later_page_begins_where_the_index_says(full):
 def test_what_is_live_is_found_by_its_index(full):
     plan = plan_of(full, lambda: ExecutionQueries(full).live_matches(parse_filter("integration : flow")))
 
-    assert "executions_state_ix" in plan
+    assert "executions_stage_ix" in plan
