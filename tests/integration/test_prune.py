@@ -16,6 +16,7 @@ from tests.contracts.stored import make_entry, make_execution, publish
 from tests.flows import calls, flow, parameter, task
 from tests.integration.steering import INCLUDE
 from tests.integration.system import running_system
+from tests.integration.test_docs import blocks, environment, typed
 from tests.integration.waiting import until
 from tests.services import redis_url
 
@@ -113,3 +114,17 @@ def test_while_workers_work_everything_is_deleted_once_it_is_over_and_nothing_be
 
         assert counted == 3 * trees
         assert [system.rows(sa.select(table)) for table in (executions, history, live_attempts)] == [[], [], []]
+
+
+def test_the_page_does_what_it_says_and_prints_what_it_shows(tmp_path):
+    env, output = environment(tmp_path / ".orchestrator"), ""
+    page = blocks("docs/operating.md")
+    for kind, info, text in page:
+        if info.startswith("file="):
+            (tmp_path / info.removeprefix("file=")).write_text(text)
+        elif kind == "sh":
+            printed, env = typed(text, tmp_path, env)
+            output += printed
+
+    shown, _ = [text for kind, _, text in page if kind == "text"]
+    assert output == shown + "0 0\n"
