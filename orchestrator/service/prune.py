@@ -92,12 +92,13 @@ def prune(
     done = Pruned()
     for page in _pages(store, wanted, limit=wish.limit):
         for batch in _batches(page):
-            size = sum(kept.size(each) for tree in batch for each in tree.ids)
-            gone = batch if wish.dry_run else _delete(batch, store, kept)
+            groups = store.members(batch)
+            size = sum(kept.size(each) for group in groups for each in group)
+            gone = groups if wish.dry_run else _delete(groups, store, kept)
             done = replace(
                 done,
                 roots=done.roots + len(gone),
-                executions=done.executions + sum(len(tree.ids) for tree in gone),
+                executions=done.executions + sum(map(len, gone)),
                 artifact_bytes=done.artifact_bytes + size,
             )
         tell(done)
@@ -129,7 +130,7 @@ def _batches(trees: Iterable[Tree]) -> Iterator[list[Tree]]:
     """Trees that go in one transaction; one that is too large for that is alone."""
     batch: list[Tree] = []
     for tree in trees:
-        if batch and sum(len(each.ids) for each in batch) + len(tree.ids) > MOST_AT_ONCE:
+        if batch and sum(each.size for each in batch) + tree.size > MOST_AT_ONCE:
             yield batch
             batch = []
         batch.append(tree)
@@ -137,16 +138,15 @@ def _batches(trees: Iterable[Tree]) -> Iterator[list[Tree]]:
         yield batch
 
 
-def _delete(batch: Sequence[Tree], store: PruneStore, kept: _Kept) -> Sequence[Tree]:
-    """Delete the trees of a batch; those that went."""
-    for tree in batch:
-        for each in tree.ids:
-            kept.delete(each)
+def _delete(groups: Sequence[Sequence[str]], store: PruneStore, kept: _Kept) -> Sequence[Sequence[str]]:
+    """Delete the executions of some trees; those of the trees that went."""
+    for each in (each for group in groups for each in group):
+        kept.delete(each)
     failpoint("prune.artifacts")
-    if len(batch) == 1:
-        pieces = (batch[0].ids[first : first + MOST_AT_ONCE] for first in range(0, len(batch[0].ids), MOST_AT_ONCE))
-        return batch if all(store.delete([piece])[0] for piece in pieces) else ()  # up to the first that stays
-    return [tree for tree, is_gone in zip(batch, store.delete([each.ids for each in batch]), strict=True) if is_gone]
+    if len(groups) > 1:
+        return [group for group, is_gone in zip(groups, store.delete(groups), strict=True) if is_gone]
+    pieces = (groups[0][first : first + MOST_AT_ONCE] for first in range(0, len(groups[0]), MOST_AT_ONCE))
+    return groups if all(store.delete([piece])[0] for piece in pieces) else ()  # up to the first that stays
 
 
 class _Kept:

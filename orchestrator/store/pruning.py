@@ -1,6 +1,6 @@
 """Deleting what ended long ago: whole trees of executions, with everything that belongs to them.
 
-    trees (a page) --> their artifacts go (``service.prune``) --> delete --> the next page
+    trees (a page) --> members of some --> their artifacts go (``service.prune``) --> delete --> those of others
 
 What holds at every moment, so that a process may die between any two steps:
 
@@ -59,15 +59,11 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tree:
-    """A tree of which everything is final. ``ids`` are its executions from the bottom up, the root last."""
+    """A tree of which everything is final. ``size`` is the number of its executions."""
 
+    root_id: str
     created_at: datetime
-    ids: tuple[str, ...]
-
-    @property
-    def root_id(self) -> str:
-        """The id of its root."""
-        return self.ids[-1]
+    size: int
 
 
 class PruneStore:
@@ -87,9 +83,10 @@ class PruneStore:
         is_live_below = sa.exists().where(
             below.c.root_id == executions.c.id, below.c.parent_id.is_not(None), below.c.state.not_in(_FINAL)
         )
+        size = sa.select(sa.func.count()).where(below.c.root_id == executions.c.id).scalar_subquery()
         place = sa.tuple_(executions.c.created_at, executions.c.id)
         statement = (
-            sa.select(executions.c.id, executions.c.created_at)
+            sa.select(executions.c.id.label("root_id"), executions.c.created_at, size.label("size"))
             .where(
                 executions.c.parent_id.is_(None),
                 executions.c.project == wanted.project,
@@ -105,15 +102,20 @@ class PruneStore:
             statement = statement.where(executions.c.state != ExecutionState.FAILED.value)
         if after is not None:
             statement = statement.where(place > sa.tuple_(sa.literal(after.created_at), sa.literal(after.root_id)))
-        children = sa.select(executions.c.id, executions.c.parent_id).where(
+        with self.database.read() as connection:
+            return [Tree(**row._mapping) for row in connection.execute(statement)]
+
+    def members(self, trees: Sequence[Tree]) -> list[list[str]]:
+        """The ids of each tree's executions from the bottom up, the root last."""
+        ids = {"b_ids": [tree.root_id for tree in trees]}
+        links = sa.select(executions.c.id, executions.c.parent_id).where(
             executions.c.root_id.in_(IDS), executions.c.parent_id.is_not(None)
         )
+        children: dict[str, list[str]] = defaultdict(list)
         with self.database.read() as connection:
-            roots = connection.execute(statement).all()
-            links: dict[str, list[str]] = defaultdict(list)
-            for row in connection.execute(children, {"b_ids": [root.id for root in roots]}):
-                links[row.parent_id].append(row.id)
-        return [Tree(created_at=root.created_at, ids=_bottom_up(root.id, links)) for root in roots]
+            for execution_id, parent_id in connection.execute(links, ids):
+                children[parent_id].append(execution_id)
+        return [_bottom_up(tree.root_id, children) for tree in trees]
 
     def delete(self, groups: Sequence[Sequence[str]]) -> list[bool]:
         """Delete executions with everything that belongs to them, in one transaction.
@@ -137,15 +139,15 @@ class PruneStore:
 
     def delete_starts(self, before: datetime) -> None:
         """Delete the starts that no rate counts any more: of limits under which nothing has started since."""
-        longest_s = sa.select(sa.func.coalesce(sa.func.max(limits.c.rate_period_s), 0)).scalar_subquery()
+        longest_s = sa.select(sa.func.coalesce(sa.func.max(limits.c.rate_period_s), 0))
         with self.database.begin() as connection:
-            period_s = connection.execute(sa.select(longest_s)).scalar_one()
+            period_s = connection.execute(longest_s).scalar_one()
             is_old = sa.and_(limit_starts.c.started_at < before, limit_starts.c.started_at < later(-period_s))
             connection.execute(sa.delete(limit_starts).where(is_old))
 
 
-def _bottom_up(root_id: str, links: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def _bottom_up(root_id: str, children: Mapping[str, Sequence[str]]) -> list[str]:
     ordered = [root_id]
     for each in ordered:  # which grows meanwhile
-        ordered.extend(links.get(each, ()))
-    return tuple(reversed(ordered))
+        ordered.extend(children.get(each, ()))
+    return ordered[::-1]

@@ -272,19 +272,25 @@ def pruning(stores):
     page = []
     yield lambda: page.extend(stores.pruning.trees(wanted, limit=200))
     yield lambda: stores.pruning.trees(wanted, limit=200, after=page[-1])
-    yield lambda: stores.pruning.delete([page[0].ids, page[1].ids])
+    yield lambda: stores.pruning.members(page[:10])
+
+
+def deleting(stores):
+    wanted = Wanted(project="default", location="local", ended_before=stores.pruning.ago(86_400.0))
+    groups = stores.pruning.members(stores.pruning.trees(wanted, limit=10))
+    yield lambda: stores.pruning.delete(groups)
 
 
 HOT = (
     *(claims, commits, commits_of_many_kinds, creating, reading_what_is_decided_on),
     *(signals, suspensions, limits, schedules, workers, looking, why, celery_results, pruning),
 )
-# What is looked for by no key, every two seconds at most, and timers that are due, which are taken a hundred at a time.
+# What is looked for by no key, every two seconds at most; and what is taken or deleted a hundred at a time.
 # These tables hold what is going on now, and reading 5,000 rows takes a millisecond; an index of live attempts by
 # ``worker``, ``owner`` or ``queued_at`` would be written at every claim.
-LIVE = {"live_attempts", "timers"}
+LIVE = {"live_attempts", "timers", "parameters"}
 MAY_BE_READ = {
-    **dict.fromkeys((outbox, what_the_dead_held, what_a_kill_waits_for, due_timers), LIVE),
+    **dict.fromkeys((outbox, what_the_dead_held, what_a_kill_waits_for, due_timers, deleting), LIVE),
     kills: {"executions"},  # how many are below is a guess: some hundreds
     live_matches: {"executions"},  # the parents of 400 at a time: reading 50,000 is no slower than 400 searches
 }
