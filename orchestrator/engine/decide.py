@@ -91,13 +91,13 @@ def decide(
     """
     if _is_late(plan, progress, event):
         return Decision(progress=progress, is_late=True)
-    return _work_in(Draft(plan, progress.copy(), parameters, is_sync=is_sync), event)
+    return _work_in(Draft(plan, progress.copy(), dict(parameters), is_sync=is_sync), event)
 
 
 def decide_in_place(
-    plan: Plan, progress: Progress, event: Event, *, parameters: Mapping[str, Value], is_sync: bool = False
+    plan: Plan, progress: Progress, event: Event, *, parameters: dict[str, Value], is_sync: bool = False
 ) -> Decision:
-    """As ``decide``; ``progress`` must not be used any more.
+    """As ``decide``; ``progress`` must not be used any more, and what changes is changed in ``parameters`` as well.
 
     Of many events one after the other each costs the same, however large the execution is.
     """

@@ -28,9 +28,9 @@ from orchestrator.model.values import Value
 
 
 class Draft:
-    """Where the execution stands while one event is worked in. The dicts of ``progress`` become its own."""
+    """Where the execution stands while one event is worked in. ``parameters`` and the dicts of ``progress`` change."""
 
-    def __init__(self, plan: Plan, progress: Progress, parameters: Mapping[str, Value], *, is_sync: bool) -> None:
+    def __init__(self, plan: Plan, progress: Progress, parameters: dict[str, Value], *, is_sync: bool) -> None:
         self.plan, self.is_sync = plan, is_sync
         self.state = progress.state
         self.tasks, self.edges = progress.tasks, progress.edges
@@ -39,7 +39,7 @@ class Draft:
         self.stopping, self.rolls_back, self.restart = progress.stopping, progress.rolls_back, progress.restart
         self.run, self.bases, self.is_resumed = progress.run, progress.bases, progress.is_resumed
         self.error = progress.error
-        self.parameters: Mapping[str, Value] = parameters
+        self.parameters = parameters
         self.changed: dict[str, Value] = {}
         self.is_restart = False
         self.states: dict[int, TaskState] = {}
@@ -146,9 +146,8 @@ class Draft:
 
     def set_parameters(self, outputs: Mapping[str, Value]) -> None:
         """Parameters that later conditions and tasks see."""
-        if outputs:
-            self.changed.update(outputs)
-            self.parameters = {**self.parameters, **outputs}
+        self.changed.update(outputs)
+        self.parameters.update(outputs)
 
     def decide_edges(self, number: int, *, passes: bool) -> None:
         """Decide the edges of a task that is over, then of those that this skips, and so on."""

@@ -63,6 +63,6 @@ def begin_again(draft: Draft, initial: Mapping[str, Value]) -> None:
     draft.bases = {number: status.attempt for number, status in draft.tasks.items()}
     draft.edges, draft.arrived, draft.true = {}, {}, {}
     draft.stopping, draft.error = None, None
-    draft.parameters, draft.is_restart = initial, True
+    draft.parameters, draft.is_restart = dict(initial), True
     draft.run += 1
     draft.decide_edges(TRIGGER, passes=True)

@@ -134,7 +134,6 @@ class Batch:
         if isinstance(event, Returned) and decision.progress.status(event.number).is_active:
             self._given_back.add(event.number)
         self._decision, self._progress = decision, decision.progress
-        self.parameters.update(decision.parameters)
         self._changed.update(decision.parameters)
         self._children.extend(result.children)
         self._chunks.extend(result.chunks)

@@ -468,8 +468,9 @@ def the_same_events_give_the_same_decisions_in_place(flow: Flow, turns: list[Tur
     progress = Progress()
     for turn in turns:
         again = decide_in_place(flow.plan, progress, turn.event, parameters=parameters, is_sync=flow.is_sync)
+        progress, parameters = again.progress, dict(INITIAL) if again.is_restart else parameters
         assert again == turn.decision
-        progress, parameters = again.progress, dict(turn.parameters)
+        assert parameters == turn.parameters
 
 
 def the_history_alone_gives_states_edges_and_parameters(flow: Flow, turns: list[Turn]) -> None:
