@@ -156,6 +156,7 @@ class Batch:
             worker = self._worker if is_kept else None
             ready.append(new_attempt(self._plan, each, executor=stored.executor, worker=worker))
         is_over = progress.state.is_final and self._decision is not None
+        ended = self._over - self._given_back
         return Commit(
             execution=stored,
             worker=self._worker,
@@ -164,7 +165,7 @@ class Batch:
             entries=tuple(self._entries),
             signal=signal_of(progress),
             parameters=self._changed,
-            released=tuple(key for number, key in self._held.items() if number in self._over - self._given_back),
+            released=tuple(key for number, key in self._held.items() if number in ended),
             given_back=tuple(key for number, key in self._held.items() if number in self._given_back),
             waits=tuple(self._waits),
             ready=tuple(ready),

@@ -272,9 +272,9 @@ def _take_back(connection: sa.Connection, change: Commit) -> Iterable[Fired]:
 def _release(connection: sa.Connection, change: Commit) -> None:
     """The fence: what is not this worker's any more can be neither ended nor given back by it."""
     for statement, keys in ((_RELEASE, change.released), (_GIVE_BACK, change.given_back)):
-        for key in keys:
-            if connection.execute(statement, bind(key) | {"b_worker": change.worker}).rowcount != 1:
-                raise Refused(Refusal.FENCED)
+        rows = [bind(key) | {"b_worker": change.worker} for key in keys]
+        if rows and connection.execute(statement, rows).rowcount != len(rows):
+            raise Refused(Refusal.FENCED)
 
 
 def record(connection: sa.Connection, changes: Sequence[Commit]) -> None:
