@@ -19,6 +19,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.rows import NewExecution
 from orchestrator.store.tables import executions, live_attempts
 
+_DIALECT: Final = sa.make_url("postgresql+psycopg://").get_dialect()()
 _INSERT: Final = (
     "INSERT INTO {table} ({names}) SELECT {names} FROM json_to_recordset(%({table})s::json) AS row ({typed})"
 )
@@ -62,19 +63,18 @@ def create(database: Database, new: NewExecution) -> bool:
         "live_attempts": to_json_text(attempts),
         "limits": to_json_text([*{*new.needs, *map(general_name, new.needs)}]),
     }
-    text = _statement(database.engine.dialect, tuple(rows[0]), tuple(attempts[0]))
+    text = _statement(tuple(rows[0]), tuple(attempts[0]))
     with database.autocommit() as cursor:
         return bool(cursor.execute(text, values).fetchone()[0])
 
 
 @functools.cache
-def _statement(dialect: sa.Dialect, execution_columns: tuple[str, ...], attempt_columns: tuple[str, ...]) -> str:
+def _statement(execution_columns: tuple[str, ...], attempt_columns: tuple[str, ...]) -> str:
     return _CREATE.format(
-        executions=_insert(executions, execution_columns, dialect),
-        attempts=_insert(live_attempts, attempt_columns, dialect),
+        executions=_insert(executions, execution_columns), attempts=_insert(live_attempts, attempt_columns)
     )
 
 
-def _insert(table: sa.Table, columns: Sequence[str], dialect: sa.Dialect) -> str:
-    typed = [f"{name} {table.c[name].type.compile(dialect)}" for name in columns]
+def _insert(table: sa.Table, columns: Sequence[str]) -> str:
+    typed = [f"{name} {table.c[name].type.compile(_DIALECT)}" for name in columns]
     return _INSERT.format(table=table.name, names=", ".join(columns), typed=", ".join(typed))
