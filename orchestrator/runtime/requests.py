@@ -31,7 +31,7 @@ from orchestrator.runtime.guard import LOOK_SIGNAL
 from orchestrator.runtime.identity import Identity
 from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.services import Services
-from orchestrator.service.task_control import kill_task
+from orchestrator.service.task_control import end_unclaimed, kill_task
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ def obey_revokes(services: Services) -> None:
         execution_id, number, attempt = _REVOKED[0]
         with suppress(StateError):
             kill_task(execution_id, number, services, audit=REVOKED, attempt=attempt)
+        end_unclaimed(execution_id, number, services)  # the message that would do so may have the revoked id
         _REVOKED.popleft()
 
 

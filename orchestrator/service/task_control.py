@@ -65,6 +65,11 @@ def kill_task(execution_id: str, number: int, services: Services, *, audit: Audi
         ExecutionNotFound, TaskNotFound: there is none.
     """
     apply(execution_id, services, lambda standing: _kill_task(standing, number, audit, attempt))
+    end_unclaimed(execution_id, number, services)
+
+
+def end_unclaimed(execution_id: str, number: int, services: Services) -> None:
+    """End a killed task that no worker has: nothing of it runs any more."""
     apply(execution_id, services, lambda standing: _end_unclaimed(standing, number))
 
 

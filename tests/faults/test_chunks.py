@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.model.states import ExecutionState
+from orchestrator.runtime.children import stop
 from tests.faults.flows import light_fan_out
 from tests.integration.waiting import until
 
@@ -70,3 +71,18 @@ def test_a_kill_of_what_a_dead_worker_ran_in_chunks_ends_it(rig):
 
     assert execution.state is ExecutionState.CANCELLED
     assert len(execution.children) < WIDTH
+
+
+def test_what_a_stopping_worker_has_left_of_a_chunk_goes_to_another_and_is_no_loss(rig):
+    """Its code is ended as by a stop, what was over by then counts, and the rest is given back."""
+    worker = only_worker(rig, failpoints="chunk.child=hang@50")
+    execution_id = rig.submit(light_fan_out(rig, "left", WIDTH))
+    until(lambda: worker.says("failpoint reached"), what="a worker amid a chunk")
+    rig.start_worker().wait_until_ready()
+
+    stop([worker.process], grace_s=30)
+    rig.dismiss(worker)
+    execution = rig.wait(execution_id)
+
+    assert execution.state is ExecutionState.SUCCEEDED
+    assert len(execution.children) == WIDTH

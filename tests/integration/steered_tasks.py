@@ -47,6 +47,16 @@ def steered(folder: str, label: str, words: str, context: TaskContext) -> dict[s
     return {"tries": tries}
 
 
+@task_type("tests.square", light=True)
+def square(item: int, hold: int, folder: str) -> dict[str, int]:
+    """One item waits until it is let go; no light task should."""
+    if item == hold:
+        Path(folder, "held").touch()
+        while not Path(folder, "go").exists():
+            time.sleep(PAUSE_S)
+    return {"square": item * item}
+
+
 def _wait_and_ask(told: Path, context: TaskContext) -> None:
     try:
         while True:
