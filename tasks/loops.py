@@ -36,6 +36,7 @@ from orchestrator.model.json_text import Json, parse_json_text
 from orchestrator.model.parameters import look_up
 from orchestrator.model.task_types import (
     TASK_TYPES,
+    Child,
     ChildOutcome,
     Done,
     Join,
@@ -105,7 +106,8 @@ def _next_element(context: TaskContext, progress: Progress, all_outcomes: Outcom
     items = _items(context)
     if progress.rounds >= len(items.data):
         return _finish(context, progress, all_outcomes)
-    return _round(context, progress, _element_input(context, items.at(progress.rounds)))
+    name = _element_name(context)
+    return _round(context, progress, {name: items.at(progress.rounds)} if name else {})
 
 
 # -- while ---------------------------------------------------------------------------------------------------------
@@ -153,9 +155,15 @@ def run_parallel(context: TaskContext) -> Step:
     items = _items(context)
     if not items.data:
         return _finish(context, Progress(), _no_outcomes)
-    shared = request_parameters(context, context.parameters)
+    shared = child(context, request_parameters(context, context.parameters))
+    name = _element_name(context)
     children = [
-        child(context, {**shared, **_element_input(context, items.at(index))}) for index in range(len(items.data))
+        Child(
+            integration=shared.integration,
+            trigger_id=shared.trigger_id,
+            parameters={**shared.parameters, **({name: items.at(index)} if name else {})},
+        )
+        for index in range(len(items.data))
     ]
     return StartChildren(children=children, wait=not is_async(context))
 
@@ -215,9 +223,9 @@ def _list_in(text: str, parameters: Mapping[str, Value]) -> Value | None:
         raise TaskError(str(error), "INVALID_ARGUMENT") from error
 
 
-def _element_input(context: TaskContext, element: Value) -> dict[str, Value]:
-    name = bare_name(_written(context.config, "iterationElementMapping"))
-    return {name: element} if name else {}
+def _element_name(context: TaskContext) -> str:
+    """The input that takes the element; empty if none does."""
+    return bare_name(_written(context.config, "iterationElementMapping"))
 
 
 # -- one round, and the end ----------------------------------------------------------------------------------------

@@ -2,10 +2,9 @@
 
     claim -> (start -> light tasks -> end), for ``BATCH_S`` or until the last -> one commit -> the next part
 
-Each is decided and performed by what ``drive`` uses for any other execution, so its rows and its history are the same;
-only nobody claims its attempts, because nobody else knows of it before it is over. A crash loses one part at most,
-whose tasks have no side effects and run again. One that turns out to need more than this process - a retry that waits,
-a suspension - is dropped as it stands and created like any other in the same commit; there it begins again.
+A crash loses one part at most, whose tasks have no side effects and run again. A sub-execution that turns out to need
+more than this process - a retry that waits, a suspension - is dropped as it stands and created like any other in the
+same commit; there it begins again.
 
 What must not happen: a transaction within the guard's watch, which may end what it watches at any place. One watch is
 around a whole part: of a part that is cut off, what was over counts and the rest has not begun.
@@ -13,52 +12,34 @@ around a whole part: of a part that is cut off, what was over counts and the res
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from orchestrator.engine.decide import decide
-from orchestrator.engine.decisions import Decision
-from orchestrator.engine.events import Started
-from orchestrator.engine.progress import pack
 from orchestrator.failpoints import failpoint
-from orchestrator.model.states import ExecutionState
-from orchestrator.model.values import Value
 from orchestrator.service.apply import start_held
-from orchestrator.service.batch import Batch
 from orchestrator.service.drive import BATCH_S
 from orchestrator.service.guarding import AttemptEnded, Watch
 from orchestrator.service.patience import patiently
-from orchestrator.service.perform import Performer, Wishes, child_id
+from orchestrator.service.perform import Wishes
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
+from orchestrator.service.siblings import Siblings
 from orchestrator.service.start import (
-    NOTHING,
     chunk_message,
     join_message,
-    new_execution,
     start_messages,
-    to_outcome,
-    with_system_variables,
 )
 from orchestrator.store.rows import (
-    AttemptKey,
     ChunkKey,
-    Claimed,
     ClaimedChunk,
     EndedChild,
     Fired,
-    Method,
     NewExecution,
-    ParentLink,
     Refusal,
-    StoredExecution,
-    load_parameters,
 )
 
 log = logging.getLogger(__name__)
@@ -105,144 +86,13 @@ def let_go(claimed: ClaimedChunk, services: Services, *, is_loss: bool = False, 
 
 def unpack(claimed: ClaimedChunk, services: Services, *, may_end: bool) -> None:
     """Make what is left of a chunk executions like any other: one of them may have killed the workers that had it."""
-    siblings = Siblings(claimed, services)
+    siblings = Siblings(claimed, services, clock=lambda: claimed.now)
     rest = [siblings.ordinary(index) for index in range(claimed.done, len(claimed.chunk.requests))]
     fired = services.chunks.unpack(claimed, rest)
     if fired is None:  # it is not waited for any more
         let_go(claimed, services, may_end=may_end)
     else:
         services.publisher.publish([*start_messages(rest, services.types), *map(join_message, fired)])
-
-
-class Siblings:
-    """The sub-executions of one chunk, by their index in it."""
-
-    def __init__(self, claimed: ClaimedChunk, services: Services) -> None:
-        chunk = claimed.chunk
-        self._claimed, self._services = claimed, services
-        self._plan = services.plans.get(chunk.version_id, chunk.trigger_id)
-        self._shared: dict[str, Any] = {
-            "version_id": chunk.version_id,
-            "project": claimed.project,
-            "location": claimed.location,
-            "method": Method.POST,
-            "executor": chunk.executor,
-            "root_id": claimed.root_id,
-            "priority": chunk.priority,
-        }
-        self._is_start_alike = all(edge.condition is None for edge in self._plan.start_edges)
-
-    def ordinary(self, index: int) -> NewExecution:
-        """One to be created like any other."""
-        link = self._link(index)
-        return new_execution(self._plan, self._request(index), execution_id=_id_of(link), parent=link, **self._shared)
-
-    def run(self, index: int, *, clock: Callable[[], datetime]) -> EndedChild | NewExecution:
-        """Run one to its end, or find that it needs more than this process.
-
-        Args:
-            index: which one.
-            clock: gives the database's time.
-        """
-        began_at, link, request = clock(), self._link(index), self._request(index)
-        seen = with_system_variables(request, is_sync=True)
-        start = self._start if self._is_start_alike else self._decide_start(seen)
-        end = functools.partial(
-            EndedChild, id=_id_of(link), position=link.position, request=self._claimed.chunk.requests[index]
-        )
-        if start.progress.state.is_final:  # no start condition held
-            outcome = to_outcome(self._plan, start, seen)
-            return end(
-                progress=pack(self._plan, start.progress),
-                outcome=outcome,
-                entries=(),
-                began_at=began_at,
-                ended_at=began_at,
-            )
-        batch = self._performed(self._claim(link, request, start, began_at), start, clock)
-        change = batch.to_commit()
-        if change.outcome is None:
-            return self.ordinary(index)
-        return end(
-            progress=change.progress,
-            outcome=change.outcome,
-            entries=change.entries,
-            began_at=began_at,
-            ended_at=clock(),
-        )
-
-    def _performed(self, claimed: Claimed, start: Decision, clock: Callable[[], datetime]) -> Batch:
-        """All light tasks of one, up to its end or to where it needs more."""
-        batch = Batch(claimed, self._plan, kept=start.dispatch)
-        performer = Performer(claimed, self._plan, self._services, clock=clock)
-        while (ahead := batch.next_in_line()) is not None:
-            batch.add(performer.perform(ahead.number, ahead.attempt, 0, parameters=batch.parameters))
-        return batch
-
-    @functools.cached_property
-    def _start(self) -> Decision:
-        """The start of all, where no condition tells them apart."""
-        return self._decide_start({})
-
-    def _decide_start(self, seen: Mapping[str, Value]) -> Decision:
-        return decide(self._plan, NOTHING, Started(), parameters=seen, is_sync=True)
-
-    def _link(self, index: int) -> ParentLink:
-        key = self._claimed.chunk.key
-        return ParentLink(
-            execution_id=key.execution_id,
-            number=key.number,
-            attempt=key.attempt,
-            round=key.round,
-            position=key.first_position + index,
-        )
-
-    def _request(self, index: int) -> dict[str, Value]:
-        return load_parameters(self._claimed.chunk.requests[index])
-
-    def _claim(self, link: ParentLink, request: Mapping[str, Value], start: Decision, at: datetime) -> Claimed:
-        """What a claim of its start task would hand out."""
-        execution_id, chunk = _id_of(link), self._claimed.chunk
-        stored = StoredExecution(
-            id=execution_id,
-            integration=self._claimed.integration,
-            trigger_id=chunk.trigger_id,
-            state=ExecutionState.PROCESSING,
-            revision=0,
-            progress=pack(self._plan, start.progress),
-            request=request,
-            response={},
-            error=None,
-            parent=link,
-            created_at=at,
-            updated_at=at,
-            ended_at=None,
-            signal=None,
-            hold=None,
-            is_start_recorded=False,
-            is_limited=False,
-            scheduled_at=None,
-            deadline_at=None,
-            request_id=None,
-            replay=None,
-            **self._shared,
-        )
-        first = start.dispatch[0]
-        return Claimed(
-            key=AttemptKey(execution_id=execution_id, number=first.number, attempt=first.attempt),
-            worker=self._claimed.worker,
-            executor=chunk.executor,
-            execution=stored,
-            parameters=dict(request),
-            started_at=at,
-            now=at,
-            next_position=0,
-            carry=None,
-        )
-
-
-def _id_of(link: ParentLink) -> str:
-    return child_id(link.execution_id, link.number, link.attempt, link.position)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -269,7 +119,7 @@ class _ChunkDrive:
     def __init__(self, claimed: ClaimedChunk, services: Services) -> None:
         self._claimed, self._services = claimed, services
         self._clock_zero = time.monotonic()
-        self._siblings = Siblings(claimed, replace(services, guard=_WatchedAsAPart()))
+        self._siblings = Siblings(claimed, replace(services, guard=_WatchedAsAPart()), clock=self._now)
         key = claimed.chunk.key
         self._wishes = Wishes(lambda: services.chunks.wish(key, worker=claimed.worker))
 
@@ -293,7 +143,7 @@ class _ChunkDrive:
         part, began = _Part(), time.monotonic()
         with suppress(AttemptEnded), self._watched() as watch:
             for index in indexes:
-                child = self._siblings.run(index, clock=self._now)
+                child = self._siblings.run(index)
                 if watch.is_cancelled():  # so it may have been ended half-way
                     break
                 part.add(child)

@@ -31,7 +31,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.failpoints import failpoint
-from orchestrator.store.commits import BY_KEY, arrive, bind
+from orchestrator.store.commits import ARRIVE, BY_KEY, arrive, bind
 from orchestrator.store.creation import insert_executions
 from orchestrator.store.database import Database
 from orchestrator.store.ended import insert_ended
@@ -63,6 +63,7 @@ _LOCK_PARENT: Final = _PARENT.with_for_update(key_share=True)
 _WAITS: Final = sa.select(live_attempts.c.task_number).where(
     BY_KEY, live_attempts.c.phase == Phase.WAIT.value, live_attempts.c.stop_at.is_(None)
 )
+_ARRIVE: Final = ARRIVE.where(live_attempts.c.stop_at.is_(None))
 _AROUND: Final = (
     *(
         sa.select(executions.c[name]).where(executions.c.id == chunks.c.execution_id).scalar_subquery().label(name)
@@ -255,9 +256,10 @@ def _check_wanted(connection: sa.Connection, key: ChunkKey) -> None:
 
 
 def _arrive(connection: sa.Connection, key: ChunkKey, *, count: int) -> tuple[Fired, ...]:
-    if connection.execute(_WAITS, bind(key.join)).first() is None:
+    row = connection.execute(_ARRIVE, bind(key.join) | {"b_count": count}).one_or_none()
+    if row is None:
         raise _Refused
-    return tuple(arrive(connection, key.join, count=count))
+    return (Fired(key=key.join, executor=row.executor),) if row.phase == Phase.JOIN else ()
 
 
 def _bind(key: ChunkKey) -> dict[str, Any]:

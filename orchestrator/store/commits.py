@@ -152,7 +152,7 @@ _VOID_SUSPENSIONS: Final = (
     .values(state=SuspensionState.CANCELLED.value, resolved_at=now())
 )
 _COUNT: Final = sa.bindparam("b_count", type_=sa.Integer)
-_ARRIVE: Final = (
+ARRIVE: Final = (
     sa.update(live_attempts)
     .where(BY_KEY, live_attempts.c.phase == Phase.WAIT.value)
     .values(
@@ -391,7 +391,7 @@ def join_of(change: Commit) -> AttemptKey | None:
 
 def arrive(connection: sa.Connection, key: AttemptKey, *, count: int = 1) -> Iterable[Fired]:
     """Count executions in their parent's join. None can count twice: an execution becomes final once."""
-    row = connection.execute(_ARRIVE, bind(key) | {"b_count": count}).one_or_none()
+    row = connection.execute(ARRIVE, bind(key) | {"b_count": count}).one_or_none()
     if row is not None and row.phase == Phase.JOIN:
         yield Fired(key=key, executor=row.executor)
 

@@ -53,9 +53,8 @@ def insert_ended(connection: sa.Connection, claimed: ClaimedChunk, ended: Sequen
         connection.execute(sa.insert(executions), rows)
         if entries:
             connection.execute(sa.insert(history), entries)
-        return
-    connection.exec_driver_sql(_INSERT_EXECUTIONS, shared | {"rows": json.dumps(own, default=datetime.isoformat)})
-    if entries:
+    else:
+        connection.exec_driver_sql(_INSERT_EXECUTIONS, shared | {"rows": json.dumps(own, default=datetime.isoformat)})
         connection.exec_driver_sql(_INSERT_HISTORY, {"rows": json.dumps(entries)})
 
 

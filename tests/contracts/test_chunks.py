@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.limits import integration_limit
+from orchestrator.errors import StateError
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState
-from orchestrator.model.task_types import Suspend, TaskType
+from orchestrator.model.task_types import Child, StartChildren, Suspend, TaskType
 from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service import patience
 from orchestrator.service.chunks import Siblings, let_go
@@ -21,7 +22,6 @@ from orchestrator.service.explaining.explain import explain
 from orchestrator.service.lost import MAX_LOSSES, Loss, give_up
 from orchestrator.service.recovery import Republisher, give_back
 from orchestrator.service.submit import Wishes
-from orchestrator.service.task_control import TaskNotKillable
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.rows import ChunkKey, EndedChild, Refusal, Signal, WorkerState
 from orchestrator.store.tables import chunks, later, metadata
@@ -116,6 +116,7 @@ def test_inputs_that_do_not_fit_fail_the_task_before_anything_is_stored(world):
 # -- as otherwise --------------------------------------------------------------------------------------------------
 
 FAILING, SKIPPED, NEVER_BEGUN = 3, 11, 13
+GRAPH = {"tasks": [light(1, next=[2, 3]), square(2, next=[4]), light(3, next=[4]), light(4)]}
 CONDITIONAL = {
     "tasks": [
         square(1, next=[(2, f"$item$ != {SKIPPED}"), 3]),
@@ -155,8 +156,8 @@ def without_times(entry):
 
 @pytest.mark.parametrize(
     "more",
-    [{}, CONDITIONAL, {"tasks": [square(1, **FATAL)]}, {"starts": [(1, f"$item$ != {NEVER_BEGUN}")]}],
-    ids=["one task", "conditions", "fatal", "a start condition"],
+    [{}, GRAPH, CONDITIONAL, {"tasks": [square(1, **FATAL)]}, {"starts": [(1, f"$item$ != {NEVER_BEGUN}")]}],
+    ids=["one task", "a graph", "conditions", "fatal", "a start condition"],
 )
 def test_children_and_the_join_are_the_same_in_chunks_and_one_by_one(world, more):
     others = run_one_way(world, few=10**6, **more)
@@ -184,9 +185,9 @@ def test_children_have_the_ids_that_they_would_have_one_by_one(world):
     world.begin(MANY)
     (claimed, *_) = [world.services.chunks.claim(key, worker=ME) for key in world.chunk_keys()]
 
-    siblings = Siblings(claimed, world.services)
+    siblings = Siblings(claimed, world.services, clock=lambda: claimed.now)
 
-    assert siblings.ordinary(3).id == siblings.run(3, clock=lambda: claimed.now).id
+    assert siblings.ordinary(3).id == siblings.run(3).id
 
 
 # -- more than light work ------------------------------------------------------------------------------------------
@@ -219,6 +220,19 @@ def test_a_child_that_suspends_goes_on_like_any_other(world):
     assert world.waits() == (MANY - 1, MANY, "wait")
     world.kill()
     assert world.tree_states().count("CANCELLED") == 2
+    world.assert_over()
+
+
+def test_a_child_that_starts_others_and_does_not_wait_goes_on_like_any_other(world):
+    below = [Child(integration="below", trigger_id="api_trigger/below")]
+    world.publish(flow("below", heavy(1)))
+    world.does = {5: lambda: StartChildren(children=below, wait=False)}
+    world.begin(MANY)
+
+    world.run_all()
+
+    assert [outcome.state for outcome in world.joined[0]] == ["SUCCEEDED"] * MANY
+    assert [len(child.children) for child in world.execution.children].count(1) == 1
     world.assert_over()
 
 
@@ -270,8 +284,8 @@ def test_a_chunk_of_another_round_is_not_claimed(world):
 
 
 def ended(world, claimed, *indexes):
-    siblings = Siblings(claimed, world.services)
-    return [siblings.run(index, clock=lambda: claimed.now) for index in indexes]
+    siblings = Siblings(claimed, world.services, clock=lambda: claimed.now)
+    return [siblings.run(index) for index in indexes]
 
 
 def test_what_is_over_counts_at_once_and_the_rest_stays(world):
@@ -655,7 +669,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=ACTIONS, suspending=st.sets(st.integers(0, 20), max_size=2))
 def test_in_whatever_order_it_happens_each_child_is_over_once_and_the_join_comes_once(world, actions, suspending):
     with world.database.begin() as connection:
@@ -685,13 +699,10 @@ def test_in_whatever_order_it_happens_each_child_is_over_once_and_the_join_comes
             let_go(held.pop(worker)[0], world.services)
         elif action == "run others":
             world.drive_all()
-        elif action == "kill" and not killed and count == 1:
-            world.kill()
-            killed = True
-        elif action == "kill task" and not killed and count == 1:
-            with suppress(TaskNotKillable):
-                world.kill_task(1)
-            killed = True
+        elif action.startswith("kill") and count == 1:
+            with suppress(StateError):  # it is over, or being ended
+                world.kill() if action == "kill" else world.kill_task(1)
+                killed = True
         elif action == "message":
             for message in world.chunk_messages()[:count]:
                 world.run_chunk(key_of(message))
