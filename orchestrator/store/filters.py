@@ -2,7 +2,8 @@
 
 Columns come from the table below, operators from code, and whatever a caller wrote is a bound value. Every part of a
 tree is true or false and never NULL, so that NOT is the exact opposite: a test on a column that may be NULL says so
-first. A plain test on ``state``, ``integration`` or ``created_at`` is a plain comparison, which an index answers.
+first. A plain test on ``integration`` or ``created_at`` is a plain comparison, which an index answers; one on ``state``
+names the stage as well, which has the index.
 
 ``:`` is no LIKE, which means other things on the two databases (case, escapes), but a search for a piece of text.
 

@@ -142,9 +142,6 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.I
     return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
-LIVE: Final = "LIVE"
-STAGE: Final = f"CASE WHEN state IN ('FAILED', 'CANCELLED') THEN state WHEN state <> 'SUCCEEDED' THEN '{LIVE}' END"
-
 versions = sa.Table(
     "versions",
     metadata,
@@ -171,7 +168,7 @@ version_triggers = sa.Table(
 
 
 class generated(sa.Computed):  # noqa: N801 - likewise
-    """``generated(text)``: a column that the database works out, and keeps if it indexes nothing else."""
+    """``generated(text)``: a column that the database works out. PostgreSQL indexes only what it keeps."""
 
     inherit_cache = True
 
@@ -180,6 +177,9 @@ class generated(sa.Computed):  # noqa: N801 - likewise
 def _generated_postgresql(element: generated, compiler: Any, **options: Any) -> str:
     return f"GENERATED ALWAYS AS ({compiler.sql_compiler.process(element.sqltext, **options)}) STORED"
 
+
+LIVE: Final = "LIVE"
+STAGE: Final = f"CASE WHEN state IN ('FAILED', 'CANCELLED') THEN state WHEN state <> 'SUCCEEDED' THEN '{LIVE}' END"
 
 # On PostgreSQL an UPDATE that changes what any index has, or has in its condition, makes an entry in every index that
 # has the row; one that does not makes none. So nothing that changes as an execution goes on is indexed, but for what
