@@ -11,7 +11,7 @@ What holds at every moment, so that a process may die between any two steps:
 * Artifacts go before the rows that lead to them: nothing would ever find those that were left.
 
 Nobody waits for this. Rows are locked only while they are deleted, with SKIP LOCKED on PostgreSQL: what somebody else
-has locked, another prune for instance, is left to it or to the next prune. A transaction takes milliseconds.
+has locked, another prune for instance, is left to it or to the next prune. A transaction takes tenths of a second.
 
 Roots are paged by the time that they began, which never changes: an index on ``ended_at`` would be written at the end
 of every execution. Nothing has ended before it began, so no page is in vain but for what is kept.
