@@ -183,6 +183,16 @@ def test_children_that_were_started_and_are_not_there(database, app, done):
     ]
 
 
+@pytest.mark.parametrize("was_joined", [True, False])
+def test_children_of_chunks_that_never_ran_are_missed_only_if_they_were_joined(database, app, done, was_joined):
+    entry = add_entry(done, 2, EntryKind.CHILDREN_STARTED, children=2, round=1, chunks=1)
+    change(database, *([] if was_joined else [sa.delete(history)]), *entry)
+
+    found = told(database, app, effect(done))
+
+    assert (f"{done} has started the children {{(1, 1, 1): 2}}, and there are {{}}" in found) is was_joined
+
+
 def test_two_children_in_one_place(database, app, done):
     version_id = publish(database, "child")
     twins = [make_execution(version_id, parent=link_to(key_of(done), position=0)) for _ in range(2)]
