@@ -28,19 +28,8 @@ from orchestrator.service.perform import Wishes
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.siblings import Siblings
-from orchestrator.service.start import (
-    chunk_message,
-    join_message,
-    start_messages,
-)
-from orchestrator.store.rows import (
-    ChunkKey,
-    ClaimedChunk,
-    EndedChild,
-    Fired,
-    NewExecution,
-    Refusal,
-)
+from orchestrator.service.start import chunk_message, join_message, start_messages
+from orchestrator.store.rows import ChunkKey, ClaimedChunk, EndedChild, Fired, NewExecution, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +107,11 @@ class _ChunkDrive:
 
     def __init__(self, claimed: ClaimedChunk, services: Services) -> None:
         self._claimed, self._services = claimed, services
+        self._key = claimed.chunk.key
         self._clock_zero = time.monotonic()
-        self._siblings = Siblings(claimed, replace(services, guard=_WatchedAsAPart()), clock=self._now)
-        key = claimed.chunk.key
-        self._wishes = Wishes(lambda: services.chunks.wish(key, worker=claimed.worker))
+        self._guard = _WithinAPart()
+        self._siblings = Siblings(claimed, replace(services, guard=self._guard), clock=self._now)
+        self._wishes = Wishes(lambda: services.chunks.wish(self._key, worker=claimed.worker))
 
     def run(self) -> None:
         done, size = self._claimed.done, len(self._claimed.chunk.requests)
@@ -130,9 +120,7 @@ class _ChunkDrive:
             done += len(part)
             written = self._write(part, done)
             if isinstance(written, Refusal):
-                log.warning(
-                    "results refused: the chunk is not this worker's any more", extra={"key": self._claimed.chunk.key}
-                )
+                log.warning("results refused: the chunk is not this worker's any more", extra={"key": self._key})
             elif messages := [*start_messages(part.begun, self._services.types), *map(join_message, written)]:
                 self._services.publisher.publish(messages)
             if part.is_cut_off or isinstance(written, Refusal):
@@ -141,7 +129,9 @@ class _ChunkDrive:
 
     def _run_part(self, indexes: Sequence[int]) -> _Part:
         part, began = _Part(), time.monotonic()
-        with suppress(AttemptEnded), self._watched() as watch:
+        watched = self._services.guard.watch(timeout_s=None, is_wanted=self._wishes.is_wanted)
+        with suppress(AttemptEnded), watched as watch:
+            self._guard.part = watch
             for index in indexes:
                 child = self._siblings.run(index)
                 if watch.is_cancelled():  # so it may have been ended half-way
@@ -152,9 +142,6 @@ class _ChunkDrive:
                     break
         part.is_cut_off = watch.is_cancelled()
         return part
-
-    def _watched(self) -> AbstractContextManager[Watch]:
-        return self._services.guard.watch(timeout_s=None, is_wanted=self._wishes.is_wanted)
 
     def _now(self) -> datetime:
         """The database's clock, carried on by this machine's monotonic one."""
@@ -172,15 +159,11 @@ class _ChunkDrive:
         return patiently(write) if len(part) else ()
 
 
-class _WatchedAsAPart:
-    """The guard of tasks that run within a watch already."""
+class _WithinAPart:
+    """The guard of tasks that run within the watch of their part."""
+
+    part: Watch
 
     def watch(self, **_: object) -> AbstractContextManager[Watch]:
         """See ``Guard.watch``."""
-        return nullcontext(self)
-
-    def is_cancelled(self) -> bool:
-        return False
-
-    def set_grace(self, grace_s: float) -> None:
-        """The grace is the part's."""
+        return nullcontext(self.part)

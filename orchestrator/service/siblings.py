@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -132,15 +132,23 @@ class Siblings:
             results.append(result)
             if not isinstance(result.event, Succeeded) or result.children:
                 return None
-            outputs, details = result.event.outputs, result.details or {}
-            parameters.update(outputs)
+            parameters.update(result.event.outputs)
             entries.append(
-                replace(
-                    step, started_at=result.started_at, ended_at=result.ended_at, parameters=outputs, details=details
+                Entry(
+                    kind=step.kind,
+                    task_number=step.task_number,
+                    attempt=step.attempt,
+                    started_at=result.started_at,
+                    ended_at=result.ended_at,
+                    worker=step.worker,
+                    states=step.states,
+                    edges=step.edges,
+                    parameters=result.event.outputs,
+                    details=result.details or {},
                 )
             )
         response = {key: value for key, value in parameters.items() if key in self._plan.output_keys}
-        return _End(way.progress, replace(way.outcome, response=response), tuple(entries))
+        return _End(way.progress, Outcome(state=way.outcome.state, response=response), tuple(entries))
 
     @functools.cached_property
     def _start(self) -> tuple[Decision, str]:

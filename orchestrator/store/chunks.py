@@ -9,7 +9,7 @@ They are created by the commit that waits for them, in place of executions and a
 go with a KILL, a stop or a timeout, in its transaction, and count as arrived.
 
 A sub-execution is over once, because it is written in the transaction that counts it and moves its chunk on: ``done``
-with its worker's name is the fence. Who is killed in between leaves nothing, and the rest of the chunk runs again.
+and its worker's name are the fence. Who is killed in between leaves nothing, and the rest of the chunk runs again.
 
 A chunk runs only while somebody waits for it: the parent has no signal, and its attempt waits and is not asked to end.
 Locks are taken in the order in which everybody takes them: executions, then chunks, then live attempts, the parent's
@@ -83,9 +83,10 @@ _CLAIM: Final = (
 )
 _CLAIM_FREE: Final = _CLAIM.where(chunks.c.worker.is_(None))
 _CLAIM_AGAIN: Final = _CLAIM.where(sa.or_(chunks.c.worker.is_(None), chunks.c.worker == sa.bindparam("b_worker")))
-_MOVE_ON: Final = sa.update(chunks).where(_MINE).values(done=chunks.c.done + sa.bindparam("b_count"))
-_FINISH: Final = sa.delete(chunks).where(_MINE)
-_END: Final = _FINISH.returning(chunks.c.size, chunks.c.done)
+_IS_AS_SEEN: Final = sa.and_(_MINE, chunks.c.done == sa.bindparam("b_seen"))
+_MOVE_ON: Final = sa.update(chunks).where(_IS_AS_SEEN).values(done=sa.bindparam("b_done"))
+_FINISH: Final = sa.delete(chunks).where(_IS_AS_SEEN)
+_END: Final = sa.delete(chunks).where(_MINE).returning(chunks.c.size, chunks.c.done)
 _RELEASE: Final = (
     sa.update(chunks)
     .where(_MINE)
@@ -166,22 +167,20 @@ class ChunkStore:
             or nobody waits for it.
         """
         failpoint("commit.before")
-        key, size = claimed.chunk.key, len(claimed.chunk.requests)
-        mine = _bind(key) | {"b_worker": claimed.worker}
+        seen = done - len(ended) - len(begun)
         try:
             with self.database.begin() as connection:
                 insert_ended(connection, claimed, ended)
-                _check_wanted(connection, key)
-                moving: Any = _FINISH if done == size else _MOVE_ON
-                if connection.execute(moving, mine | {"b_count": len(ended) + len(begun)}).rowcount != 1:
-                    raise _Refused
+                _check_wanted(connection, claimed.chunk.key)
+                _move(connection, claimed, seen=seen, done=done)
                 insert_executions(connection, begun)
-                fired = _arrive(connection, key, count=len(ended) + sum(each.outcome is not None for each in begun))
+                over = len(ended) + sum(each.outcome is not None for each in begun)
+                fired = _arrive(connection, claimed.chunk.key, count=over)
                 failpoint("commit.inside")
         except _Refused:
             return Refusal.FENCED
         except sa.exc.IntegrityError:
-            if self._done(claimed) == done - len(ended) - len(begun):
+            if self._done(claimed) == seen:
                 raise
             return Refusal.FENCED  # somebody else has written them
         failpoint("commit.after")
@@ -239,9 +238,7 @@ class ChunkStore:
         try:
             with self.database.begin() as connection:
                 _check_wanted(connection, key)
-                mine = _bind(key) | {"b_worker": claimed.worker}
-                if connection.execute(_FINISH, mine).rowcount != 1:
-                    raise _Refused
+                _move(connection, claimed, seen=claimed.done, done=len(claimed.chunk.requests))
                 insert_executions(connection, rest)
                 return _arrive(connection, key, count=sum(each.outcome is not None for each in rest))
         except _Refused:
@@ -252,6 +249,14 @@ def _check_wanted(connection: sa.Connection, key: ChunkKey) -> None:
     """Lock the parent; go on only if it is not to end. Whether its attempt waits is seen as it is counted in it."""
     parent = connection.execute(_LOCK_PARENT, _bind(key)).one_or_none()
     if parent is None or parent.signal is not None:
+        raise _Refused
+
+
+def _move(connection: sa.Connection, claimed: ClaimedChunk, *, seen: int, done: int) -> None:
+    """The fence: move the chunk on, or end it, if it is this worker's still and as far as it was seen to be."""
+    moving: Any = _FINISH if done == len(claimed.chunk.requests) else _MOVE_ON
+    values = _bind(claimed.chunk.key) | {"b_worker": claimed.worker, "b_seen": seen, "b_done": done}
+    if connection.execute(moving, values).rowcount != 1:
         raise _Refused
 
 
