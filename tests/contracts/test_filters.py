@@ -22,9 +22,7 @@ from tests.contracts.filter_cases import CASES, NOON, ROWS, TEXTS, quoted, to_co
 from tests.contracts.stored import publish
 from tests.services import postgres_database
 
-made_up = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+made_up = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 HERE = Place()
 
 

@@ -26,7 +26,7 @@ from tests.contracts.stored import at_once
 from tests.contracts.world import heavy
 from tests.flows import flow, parameter
 
-EXAMPLES = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 PAGE = 4  # small, so that a small tree has several of them
 

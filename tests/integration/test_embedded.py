@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -203,14 +204,17 @@ def test_a_message_in_a_file_appears_complete_or_not_at_all(home):
 # -- the end -------------------------------------------------------------------------------------------------------
 
 
-def start_driver(home, kind):
-    return subprocess.Popen(
-        python(stand_ins.__file__, "driver", home, kind),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@contextmanager
+def started_driver(home, kind):
+    """It is gone with the block, however that ends."""
+    command = python(stand_ins.__file__, "driver", home, kind)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as driver:
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 def redis_pid(home):
@@ -231,7 +235,7 @@ def redis_pid(home):
     ],
 )
 def test_everything_is_gone_after_the_command_workers_first(home, pipe, tag, way, status, kind):
-    with start_driver(home, kind) as driver:
+    with started_driver(home, kind) as driver:
         pids = [*map(int, pipe.line().split()), redis_pid(home)]
         if isinstance(way, str):
             driver.communicate(f"{way}\n", timeout=LIMIT_S)
@@ -247,7 +251,7 @@ def test_everything_is_gone_after_the_command_workers_first(home, pipe, tag, way
 
 
 def test_everything_is_gone_after_kill_9_of_the_command(home, pipe, tag):
-    with start_driver(home, "obedient") as driver:
+    with started_driver(home, "obedient") as driver:
         pids = [*map(int, pipe.line().split()), redis_pid(home)]
         driver.kill()
         driver.communicate(timeout=LIMIT_S)
@@ -257,7 +261,7 @@ def test_everything_is_gone_after_kill_9_of_the_command(home, pipe, tag):
 
 
 def test_the_terminals_ctrl_c_does_not_reach_the_children(home, pipe, tag):
-    with start_driver(home, "obedient") as driver:
+    with started_driver(home, "obedient") as driver:
         worker, its_child = map(int, pipe.line().split())
         sessions = {os.getsid(pid) for pid in (worker, its_child)}
         redis_session = os.getsid(redis_pid(home))

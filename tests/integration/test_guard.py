@@ -287,7 +287,7 @@ def test_nobody_gets_more_time_once_the_attempt_is_to_end(limits, ending):
 
 def test_nothing_is_raised_while_the_grace_is_being_set():
     script = """
-    for _ in range(20_000):
+    for _ in range(10_000):
         try:
             with guard.watch(timeout_s=random.random() * 200e-6, is_wanted=wanted) as watch:
                 for _ in range(5):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.decide import decide
@@ -47,7 +47,7 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import DataType, Value
 from tests.unit.factories import make_catcher, make_integration, make_parameter, make_task, make_trigger
 
-PROPERTY: Final = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY: Final = settings(max_examples=40)
 MANY: Final = settings(PROPERTY, max_examples=120)  # two seconds; a new rule deserves 5,000 once
 MOST_TASKS: Final = 40
 MOST_ATTEMPTS: Final = 3  # in one run: the policies below try again twice at most

@@ -64,7 +64,7 @@ def test_every_executor_has_a_queue_of_its_own():
 
 
 @given(execution_id=execution_ids, number=numbers, attempt=numbers, round=st.just(0) | numbers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_celery_id_says_which_phase_of_which_attempt_it_is(execution_id, number, attempt, round):  # noqa: A002
     celery_id = to_celery_id(execution_id, number, attempt, round)
 
@@ -82,7 +82,7 @@ digits = st.text("0123456789", min_size=1, max_size=25)
 @example(celery_id="e-1.07.2")
 @example(celery_id="e-1.7.2.0")
 @example(celery_id="e-1.\u0667.2")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_id_that_is_read_is_the_id_that_would_be_written(celery_id):
     """Else two Celery ids would stand for one attempt, and a foreign id for one of ours."""
     parsed = parse_celery_id(celery_id)

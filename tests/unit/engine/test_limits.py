@@ -322,7 +322,7 @@ COMING = st.tuples(NEEDS, st.integers(0, 2))
 GOING = st.integers(0, 1_000)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     limits=st.fixed_dictionaries({name: st.integers(1, 3) for name in (E, I, A, B)}),
     steps=st.lists(st.one_of(COMING, GOING, st.none()), max_size=60),
@@ -348,7 +348,7 @@ def test_no_limit_is_ever_exceeded_and_everybody_gets_a_turn(limits, steps):
     assert len(set(traffic.order)) == traffic.number
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     limits=st.fixed_dictionaries({name: st.integers(1, 3) for name in (E, I, A, B)}),
     steps=st.lists(st.one_of(COMING, GOING), max_size=60),
@@ -365,7 +365,7 @@ def test_the_first_of_those_that_wait_waits_for_nothing_but_a_full_limit(limits,
         assert first is None or any(len(traffic.holders[name]) == limits[name] for name in first.needs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(urgencies=st.lists(st.integers(0, 9), min_size=1, max_size=40), most=st.integers(1, 4), data=st.data())
 def test_under_one_limit_turns_go_by_urgency_and_then_by_coming(urgencies, most, data):
     traffic = Traffic({I: most})

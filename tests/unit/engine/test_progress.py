@@ -177,7 +177,7 @@ seconds = st.floats(0, MAX_DELAY_S)
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_progress_is_unpacked_as_it_was_packed(data):
     letters = data.draw(st.text("".join(STANDS), min_size=1, max_size=12))
     later = data.draw(st.dictionaries(st.integers(1, len(letters)), st.integers(1, 99)))

@@ -504,7 +504,7 @@ def leads_to(graph: dict[int, list[int]], start: int) -> set[int]:
 
 
 @given(graph=GRAPHS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_cycle_is_found_if_and_only_if_a_task_leads_to_itself(graph):
     found = list(cycles(graph))
 
@@ -515,7 +515,7 @@ def test_a_cycle_is_found_if_and_only_if_a_task_leads_to_itself(graph):
 
 
 @given(graph=GRAPHS, data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_start_above_another_is_found_if_and_only_if_there_is_one(graph, data):
     acyclic = {number: [target for target in targets if target > number] for number, targets in graph.items()}
     starts = data.draw(st.lists(st.sampled_from(sorted(acyclic)), unique=True))

@@ -765,7 +765,7 @@ def oracle(node: Node, parameters: Mapping[str, Value]) -> bool:
             return any(oracle(part, parameters) for part in parts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tree=trees, space=SPACES, parameters=parameter_sets)
 def test_what_is_written_from_a_tree_reads_back_as_it_and_answers_as_python_would(tree, space, parameters):
     condition = parse_condition(rendered(tree, space=space))
@@ -786,7 +786,7 @@ def parsed_or_refused(text: str) -> Condition | ConditionSyntax:
         return refused
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=st.text(st.characters(), max_size=40) | st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(" ".join),
     parameters=parameter_sets,

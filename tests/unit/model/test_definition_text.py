@@ -114,14 +114,14 @@ def test_a_plain_yaml_scalar_means_what_it_means_in_json():
 
 
 @given(data=st.binary(max_size=60) | st.text("{}[]\"':,-?&*!|>#\\ \n\taN1e.", max_size=40).map(str.encode))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_random_bytes_are_read_or_refused_and_nothing_else(data):
     with contextlib.suppress(DefinitionError):
         assert read_definition(data, source="x").name
 
 
 @given(document=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_readable_json_document_is_kept_as_json_reads_it(document):
     data = json.dumps(document).encode()
 

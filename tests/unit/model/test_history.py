@@ -58,7 +58,7 @@ def make_entry(**more: Any) -> Entry:
 
 
 @given(entry=entries)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_an_entry_is_read_back_as_it_was_written(entry):
     text = json.dumps(entry.to_json())
 
@@ -66,7 +66,7 @@ def test_an_entry_is_read_back_as_it_was_written(entry):
 
 
 @given(error=errors)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_error_is_read_back_as_it_was_written(error):
     text = json.dumps(error.to_json())
 

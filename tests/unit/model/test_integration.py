@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import DefinitionError, InvalidDefinition, UnknownTrigger
@@ -562,7 +562,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(document=DOCUMENTS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_a_random_document_is_read_or_refused_and_nothing_else(document):
     with contextlib.suppress(DefinitionError):
         assert parse_integration(document).name
@@ -572,7 +572,7 @@ TOP_KEYS = ["taskConfigs", "triggerConfigs", "integrationParameters", "errorCatc
 
 
 @given(document=st.fixed_dictionaries({}, optional={key: st.lists(DOCUMENTS, max_size=2) for key in TOP_KEYS}))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 def test_a_random_document_of_the_right_outline_is_read_or_refused_and_nothing_else(document):
     with contextlib.suppress(DefinitionError):
         assert parse_integration(document).name

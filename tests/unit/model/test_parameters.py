@@ -185,7 +185,7 @@ def test_a_document_that_grows_too_deep_by_its_references_is_refused():
         resolve(from_python(json.loads(bottom), "v"), {"deep": Value(DataType.JSON, deep)})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(st.sampled_from("$`ab.[]0-² \n{}\"'") | st.characters(), max_size=30))
 def test_any_text_can_be_searched_and_resolved(text):
     for reference in references_in(text):

@@ -58,7 +58,7 @@ def snake(document: object) -> object:
 
 
 @pytest.mark.parametrize("data_type", list(DataType))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_every_value_comes_back_as_it_was_written(data_type, data):
     value = Value(data_type, data.draw(contents(data_type)))
@@ -71,7 +71,7 @@ def test_every_value_comes_back_as_it_was_written(data_type, data):
 
 
 @pytest.mark.parametrize("data_type", list(DataType))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_snake_case_keys_say_the_same(data_type, data):
     value = Value(data_type, data.draw(contents(data_type)))
@@ -80,7 +80,7 @@ def test_snake_case_keys_say_the_same(data_type, data):
 
 
 @pytest.mark.parametrize("data_type", list(DataType))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_plain_data_takes_the_type_it_came_from(data_type, data):
     value = Value(data_type, data.draw(contents(data_type)))
