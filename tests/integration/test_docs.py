@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND_LIMIT_S = 60
+COMMAND_LIMIT_S = 300  # against hanging alone
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:
