@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from kombu import Connection, Queue
 
-from orchestrator.engine.canvas import JOIN_TASK, to_celery_id
+from orchestrator.engine.canvas import CHUNK_TASK, JOIN_TASK, to_celery_id
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.tables import history
 from tests.faults.flows import chain, held
@@ -55,6 +55,8 @@ BAD = {
     "too few ids": {"arguments": ["x", 1]},
     "ids of the wrong kind": {"arguments": [{"a": 1}, "one", None, []]},
     "an execution that never was": {"arguments": ["00000000-0000-7000-8000-000000000000", 1, 1, 0]},
+    "a chunk without its position": {"task": CHUNK_TASK, "arguments": ["x", 1, 1, 1]},
+    "a chunk that never was": {"task": CHUNK_TASK, "arguments": ["00000000-0000-7000-8000-000000000000", 1, 1, 1, 0]},
     "a text that is no JSON": {"body": "{not json"},
     "a list of the wrong shape": {"body": "[1, 2]"},
     "a pickle": {"body": b"\x80\x04N.", "content_type": "application/x-python-serialize", "content_encoding": "binary"},

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.canvas import (
+    CHUNK_TASK,
     JOIN_TASK,
     Chord,
     Message,
@@ -48,6 +49,14 @@ def test_a_join_has_its_round_behind_the_key():
 
     assert message.celery_id == "e-1.7.2.3"
     assert message.arguments == ("e-1", 7, 2, 3)
+
+
+def test_a_chunk_has_its_first_position_behind_its_round_and_its_id_stands_for_the_join():
+    message = make_message(name=CHUNK_TASK, round=1, first_position=0)
+
+    assert message.celery_id == "e-1.7.2.1.chunk0"
+    assert message.arguments == ("e-1", 7, 2, 1, 0)
+    assert parse_celery_id(message.celery_id) == ("e-1", 7, 2, 1)
 
 
 def test_a_chord_is_its_children_and_the_join_behind_them():
@@ -107,6 +116,10 @@ def test_an_id_that_is_read_is_the_id_that_would_be_written(celery_id):
         f"e-1.{INT64_MAX + 1}.1",
         f"e-1.7.{INT64_MAX + 1}",
         f"e-1.7.2.{'9' * 5000}",
+        "e-1.7.2.chunk0",
+        "e-1.7.2.1.chunk",
+        "e-1.7.2.1.chunk01",
+        f"e-1.7.2.1.chunk{INT64_MAX + 1}",
     ],
 )
 def test_an_id_of_another_form_is_not_ours(foreign):
