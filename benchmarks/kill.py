@@ -35,7 +35,7 @@ from orchestrator.service.drive import drive
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, publish, submit
 from orchestrator.store.database import Database
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, live_attempts
 

@@ -34,7 +34,7 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.runtime.app import bootstrap
 from orchestrator.service.drive import drive
 from orchestrator.settings import Settings
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.tables import executions, history, timers
 
 EXECUTOR = "bench-waits"

@@ -109,7 +109,7 @@ def _execute(
     timeout_s: float | None,
     as_json: bool,
 ) -> Execution:
-    from orchestrator.store.rows import Method
+    from orchestrator.store.kinds import Method
 
     execution_id = orchestrator.submit(version, given, trigger=trigger, executor=executor, method=Method.POST)
     return show_to_the_end(execution_id, orchestrator, timeout_s=timeout_s, as_json=as_json)

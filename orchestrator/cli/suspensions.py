@@ -37,7 +37,7 @@ def suspensions(
 ) -> None:
     """List what waits for an answer, the oldest first: a table on a terminal, lines with tabs elsewhere."""
     from orchestrator.client import Orchestrator
-    from orchestrator.store.rows import SuspensionState
+    from orchestrator.store.kinds import SuspensionState
 
     settings, found = read_settings(home), []
     if not is_unused(settings):

@@ -13,7 +13,7 @@ from orchestrator.runtime.app import Runtime, bootstrap
 from orchestrator.runtime.embedded import EmbeddedServices
 from orchestrator.service.submit import Place
 from orchestrator.settings import Settings
-from orchestrator.store.rows import SuspensionState
+from orchestrator.store.kinds import SuspensionState
 
 log = logging.getLogger(__name__)
 

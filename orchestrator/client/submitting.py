@@ -19,7 +19,7 @@ from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Wishes, check_wishes, publish, submit, to_values
 from orchestrator.service.submit_many import check_items, submit_many
-from orchestrator.store.rows import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
+from orchestrator.store.kinds import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
 
 Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
 

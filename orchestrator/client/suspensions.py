@@ -17,7 +17,7 @@ from orchestrator.model.values import Value, from_python
 from orchestrator.service.reach import executors_going_on
 from orchestrator.service.services import Services
 from orchestrator.service.suspensions import check_answer, find, resolve, waiting_with
-from orchestrator.store.rows import SuspensionState
+from orchestrator.store.kinds import SuspensionState
 from orchestrator.store.suspensions import Suspension
 
 

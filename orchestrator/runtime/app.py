@@ -38,7 +38,7 @@ from orchestrator.service.notices import notify
 from orchestrator.service.services import Services
 from orchestrator.settings import Settings, scheme_of
 from orchestrator.store.database import Database
-from orchestrator.store.rows import DEFAULT_EXECUTOR, AttemptKey, ChunkKey
+from orchestrator.store.kinds import DEFAULT_EXECUTOR, AttemptKey, ChunkKey
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless

@@ -24,7 +24,7 @@ from typing import Any, Final
 from celery import bootsteps, signals
 
 from orchestrator.runtime.guard import GRACE_S, LOOK_SIGNAL
-from orchestrator.store.rows import WorkerState
+from orchestrator.store.kinds import WorkerState
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.identity import Identity, end_children
 from orchestrator.service.recovery import give_back
 from orchestrator.service.services import Services
-from orchestrator.store.rows import WorkerState
+from orchestrator.store.kinds import WorkerState
 from orchestrator.store.workers import BEAT_S, Boot
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from orchestrator.errors import TaskError
 from orchestrator.model.history import Entry, EntryKind, ErrorInfo
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import Value
+from orchestrator.store.kinds import AttemptKey, Phase
 from orchestrator.store.results import ExecutionResult, LiveAttempt
-from orchestrator.store.rows import AttemptKey, Phase
 
 SUSPENDED: Final = "SUSPENDED"  # no word of Celery's: not ready, and nothing runs
 

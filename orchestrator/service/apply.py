@@ -18,7 +18,7 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.service.pursue import end_one, follow_up
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, Step, stand, work_out
-from orchestrator.store.rows import Refusal
+from orchestrator.store.changes import Refusal
 
 
 def apply(

@@ -18,7 +18,7 @@ from typing import Final
 
 from orchestrator.errors import QueueFull
 from orchestrator.service.services import Services
-from orchestrator.store.rows import NewExecution
+from orchestrator.store.changes import NewExecution
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0

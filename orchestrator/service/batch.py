@@ -33,17 +33,9 @@ from orchestrator.service.start import (
     to_outcome,
     with_system_variables,
 )
-from orchestrator.store.rows import (
-    AttemptKey,
-    Claimed,
-    Commit,
-    Due,
-    NewChunk,
-    NewExecution,
-    NewSuspension,
-    StoredExecution,
-    Wait,
-)
+from orchestrator.store.changes import Commit, Due, NewExecution, NewSuspension, Wait
+from orchestrator.store.kinds import AttemptKey
+from orchestrator.store.rows import Claimed, NewChunk, StoredExecution
 
 
 class Batch:

@@ -16,7 +16,8 @@ from typing import Final
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.plan import Plan, PlannedTask
 from orchestrator.model.task_types import Child, TaskTypes
-from orchestrator.store.rows import AttemptKey, ChunkKey, NewChunk, dump_parameters
+from orchestrator.store.kinds import AttemptKey, ChunkKey
+from orchestrator.store.rows import NewChunk, dump_parameters
 
 FEW: Final = 20  # each of so many may as well have a message of its own
 MOST: Final = 100  # sub-executions a chunk; they are written together

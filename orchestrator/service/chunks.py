@@ -29,7 +29,9 @@ from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.siblings import Siblings
 from orchestrator.service.start import chunk_message, join_message, start_messages
-from orchestrator.store.rows import ChunkKey, ClaimedChunk, EndedChild, Fired, NewExecution, Refusal
+from orchestrator.store.changes import EndedChild, Fired, NewExecution, Refusal
+from orchestrator.store.kinds import ChunkKey
+from orchestrator.store.rows import ClaimedChunk
 
 log = logging.getLogger(__name__)
 

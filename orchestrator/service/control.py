@@ -19,8 +19,9 @@ from orchestrator.service.listing import within
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place
+from orchestrator.store.kinds import Signal
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import Match, Signal
+from orchestrator.store.rows import Match
 from orchestrator.store.signals import Audit
 
 log = logging.getLogger(__name__)

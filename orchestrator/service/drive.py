@@ -34,7 +34,9 @@ from orchestrator.service.perform import Performer
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.start import chunk_message, join_message, new_attempt, start_messages, to_message
-from orchestrator.store.rows import AttemptKey, Claimed, Commit, Due, Fired, Refusal, Signal, Wait
+from orchestrator.store.changes import Commit, Due, Fired, Refusal, Wait
+from orchestrator.store.kinds import AttemptKey, Signal
+from orchestrator.store.rows import Claimed
 
 log = logging.getLogger(__name__)
 

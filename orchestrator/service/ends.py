@@ -16,7 +16,9 @@ from orchestrator.model.history import EntryKind
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, Step, to_standing, work_out
 from orchestrator.service.start import to_outcome, with_system_variables
-from orchestrator.store.rows import Commit, Found, LiveAttempt, Phase, Signal
+from orchestrator.store.changes import Commit
+from orchestrator.store.kinds import Phase, Signal
+from orchestrator.store.rows import Found, LiveAttempt
 
 
 def steps_to_end(standing: Standing) -> list[Step]:

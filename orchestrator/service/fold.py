@@ -21,7 +21,8 @@ from orchestrator.model.snapshots import AttemptView, Snapshot, TaskView
 from orchestrator.model.states import TaskState
 from orchestrator.model.values import Value
 from orchestrator.service.start import with_system_variables
-from orchestrator.store.rows import Hold, Method, ParentLink, StoredExecution
+from orchestrator.store.kinds import Hold, Method, ParentLink
+from orchestrator.store.rows import StoredExecution
 
 
 class Snapshots(StrEnum):

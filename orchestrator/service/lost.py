@@ -25,7 +25,8 @@ from orchestrator.service.perform import timeout_error
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, Step, stand
 from orchestrator.service.start import live_message
-from orchestrator.store.rows import ClaimedChunk, LiveAttempt, proof_of_end
+from orchestrator.store.kinds import proof_of_end
+from orchestrator.store.rows import ClaimedChunk, LiveAttempt
 
 log = logging.getLogger(__name__)
 

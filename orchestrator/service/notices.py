@@ -19,7 +19,9 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, stand
 from orchestrator.service.suspensions import pending
-from orchestrator.store.rows import AttemptKey, Due, DueTimer
+from orchestrator.store.changes import Due
+from orchestrator.store.kinds import AttemptKey
+from orchestrator.store.rows import DueTimer
 from orchestrator.store.suspensions import Suspension
 
 log = logging.getLogger(__name__)

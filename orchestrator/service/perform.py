@@ -33,20 +33,9 @@ from orchestrator.service.patience import patiently
 from orchestrator.service.services import Services
 from orchestrator.service.start import EXECUTION_MODE, SYNC, new_execution
 from orchestrator.service.suspensions import new_suspension
-from orchestrator.store.rows import (
-    MAX_NAME,
-    AttemptKey,
-    Claimed,
-    Due,
-    Method,
-    NewChunk,
-    NewExecution,
-    NewSuspension,
-    ParentLink,
-    Wait,
-    Wish,
-    proof_of_end,
-)
+from orchestrator.store.changes import Due, NewExecution, NewSuspension, Wait
+from orchestrator.store.kinds import MAX_NAME, AttemptKey, Method, ParentLink, Wish, proof_of_end
+from orchestrator.store.rows import Claimed, NewChunk
 
 _SHORTEST_S: Final = 0.001
 _SIGNAL_HANDLER: Final = "_shutdown_cleanup"  # billiard.common

@@ -26,7 +26,8 @@ from orchestrator.service.limits import Start, admit_after
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, stand, to_standing, work_out
 from orchestrator.service.start import join_message, to_message
-from orchestrator.store.rows import Commit, Fired, Found, Refusal
+from orchestrator.store.changes import Commit, Fired, Refusal
+from orchestrator.store.rows import Found
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from orchestrator.model.snapshots import AttemptView, TaskView
 from orchestrator.model.states import TaskState
 from orchestrator.service.fold import Fold, Snapshots, begin_fold
 from orchestrator.service.plans import Plans
+from orchestrator.store.kinds import ParentLink, Phase
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import LiveAttempt, ParentLink, Phase, StoredExecution
+from orchestrator.store.rows import LiveAttempt, StoredExecution
 
 
 class TreeReader:

@@ -50,8 +50,10 @@ from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, stand
 from orchestrator.service.start import new_execution, start_messages
 from orchestrator.service.submit import Place, new_id, to_values
+from orchestrator.store.changes import NewExecution
+from orchestrator.store.kinds import Method, Replay
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import Method, NewExecution, Replay, StoredExecution
+from orchestrator.store.rows import StoredExecution
 
 MAX_TEXT: Final = 10_000  # characters of a reason
 

@@ -29,7 +29,8 @@ from orchestrator.model.cron import next_time
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
 from orchestrator.service.submit import Place
-from orchestrator.store.rows import DEFAULT_EXECUTOR, Method, NewExecution
+from orchestrator.store.changes import NewExecution
+from orchestrator.store.kinds import DEFAULT_EXECUTOR, Method
 from orchestrator.store.schedules import Schedule, ScheduleStore
 
 log = logging.getLogger(__name__)

@@ -27,17 +27,9 @@ from orchestrator.service.batch import Batch
 from orchestrator.service.perform import Performer, Result, child_id
 from orchestrator.service.services import Services
 from orchestrator.service.start import NOTHING, new_execution, to_outcome, with_system_variables
-from orchestrator.store.rows import (
-    AttemptKey,
-    Claimed,
-    ClaimedChunk,
-    EndedChild,
-    Method,
-    NewExecution,
-    ParentLink,
-    StoredExecution,
-    load_parameters,
-)
+from orchestrator.store.changes import EndedChild, NewExecution
+from orchestrator.store.kinds import AttemptKey, Method, ParentLink
+from orchestrator.store.rows import Claimed, ClaimedChunk, StoredExecution, load_parameters
 
 
 @dataclass(frozen=True, slots=True)

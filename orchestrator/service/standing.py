@@ -26,16 +26,9 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_attempts, runs_sync, signal_of, to_due, to_outcome, with_system_variables
-from orchestrator.store.rows import (
-    AttemptKey,
-    Commit,
-    Due,
-    Found,
-    LiveAttempt,
-    Resolution,
-    Signal,
-    StoredExecution,
-)
+from orchestrator.store.changes import Commit, Due, Resolution
+from orchestrator.store.kinds import AttemptKey, Signal
+from orchestrator.store.rows import Found, LiveAttempt, StoredExecution
 
 T = TypeVar("T")
 

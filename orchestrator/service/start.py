@@ -18,20 +18,9 @@ from orchestrator.model.history import Outcome
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import TaskTypes
 from orchestrator.model.values import DataType, Value
-from orchestrator.store.rows import (
-    DEFAULT_PRIORITY,
-    Due,
-    Fired,
-    Hold,
-    LiveAttempt,
-    Method,
-    NewAttempt,
-    NewChunk,
-    NewExecution,
-    ParentLink,
-    Phase,
-    Signal,
-)
+from orchestrator.store.changes import Due, Fired, NewAttempt, NewExecution
+from orchestrator.store.kinds import DEFAULT_PRIORITY, Hold, Method, ParentLink, Phase, Signal
+from orchestrator.store.rows import LiveAttempt, NewChunk
 
 EXECUTION_MODE = "`ExecutionMode`"  # the system variable that conditions see: SYNC or ASYNC
 SYNC, ASYNC = "SYNC", "ASYNC"

@@ -20,16 +20,8 @@ from orchestrator.model.values import Value, coerce, from_python
 from orchestrator.service.backpressure import await_room
 from orchestrator.service.services import Services
 from orchestrator.service.start import new_execution, start_messages
-from orchestrator.store.rows import (
-    DEFAULT_EXECUTOR,
-    DEFAULT_LOCATION,
-    DEFAULT_PRIORITY,
-    DEFAULT_PROJECT,
-    Created,
-    Hold,
-    Method,
-    NewExecution,
-)
+from orchestrator.store.changes import Created, NewExecution
+from orchestrator.store.kinds import DEFAULT_EXECUTOR, DEFAULT_LOCATION, DEFAULT_PRIORITY, DEFAULT_PROJECT, Hold, Method
 
 MAX_DEADLINE_S: Final = 10 * 365.25 * 86_400
 

@@ -21,7 +21,7 @@ from orchestrator.service.backpressure import await_room, check_room
 from orchestrator.service.services import Services
 from orchestrator.service.start import begins_alike, begun_like
 from orchestrator.service.submit import Place, Wishes, check_ids, new_id, start_stored, store_once, to_new, to_values
-from orchestrator.store.rows import NewExecution
+from orchestrator.store.changes import NewExecution
 
 CHUNK: Final = 1_000  # executions a transaction: what others wait for, and what a crash of the client takes along
 

@@ -26,15 +26,9 @@ from orchestrator.model.values import DataType, Value
 from orchestrator.service.apply import apply
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, Step
-from orchestrator.store.rows import (
-    AttemptKey,
-    Due,
-    DueTimer,
-    NewSuspension,
-    Resolution,
-    StoredExecution,
-    SuspensionState,
-)
+from orchestrator.store.changes import Due, NewSuspension, Resolution
+from orchestrator.store.kinds import AttemptKey, SuspensionState
+from orchestrator.store.rows import DueTimer, StoredExecution
 from orchestrator.store.suspensions import Suspension
 
 CLOCK: Final = "the clock"  # who resolves a suspension whose time is up

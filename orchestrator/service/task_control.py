@@ -19,7 +19,7 @@ from orchestrator.service.perform import MAX_MESSAGE
 from orchestrator.service.services import Services
 from orchestrator.service.snapshots import TaskNotFound
 from orchestrator.service.standing import Standing, Step, stand
-from orchestrator.store.rows import Phase
+from orchestrator.store.kinds import Phase
 from orchestrator.store.signals import Audit
 
 

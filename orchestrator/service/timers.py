@@ -24,7 +24,9 @@ from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, Step
 from orchestrator.service.start import with_system_variables
 from orchestrator.service.suspensions import expire
-from orchestrator.store.rows import AttemptKey, Due, DueTimer, Hold, LiveAttempt
+from orchestrator.store.changes import Due
+from orchestrator.store.kinds import AttemptKey, Hold
+from orchestrator.store.rows import DueTimer, LiveAttempt
 
 log = logging.getLogger(__name__)
 

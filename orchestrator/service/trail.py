@@ -18,7 +18,8 @@ from orchestrator.model.states import TaskState
 from orchestrator.model.values import Value
 from orchestrator.service.fold import first_decision
 from orchestrator.service.start import with_system_variables
-from orchestrator.store.rows import Method, StoredExecution
+from orchestrator.store.kinds import Method
+from orchestrator.store.rows import StoredExecution
 
 
 class HaltKind(StrEnum):

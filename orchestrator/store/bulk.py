@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.store.changes import Commit, Fired, Refusal, Written
 from orchestrator.store.commits import (
     ADVANCE,
     BEGIN,
@@ -36,8 +37,8 @@ from orchestrator.store.commits import (
     record,
 )
 from orchestrator.store.creation import insert_attempts
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.limits import leave
-from orchestrator.store.rows import AttemptKey, Commit, Fired, Refusal, Written
 from orchestrator.store.tables import executions, live_attempts, parameters
 
 MOST_AT_ONCE: Final = 400  # executions: the values of one IN list, and how long others wait for their rows

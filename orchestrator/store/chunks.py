@@ -31,23 +31,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.failpoints import failpoint
+from orchestrator.store.changes import EndedChild, Fired, NewExecution, Refusal
 from orchestrator.store.commits import ARRIVE, BY_KEY, arrive, bind
 from orchestrator.store.creation import insert_executions
 from orchestrator.store.database import Database
 from orchestrator.store.ended import insert_ended
-from orchestrator.store.rows import (
-    ChunkKey,
-    ClaimedChunk,
-    EndedChild,
-    Fired,
-    NewExecution,
-    Phase,
-    Refusal,
-    Wish,
-    WorkerState,
-    owner_of,
-    to_chunk,
-)
+from orchestrator.store.kinds import ChunkKey, Phase, Wish, WorkerState, owner_of
+from orchestrator.store.rows import ClaimedChunk, to_chunk
 from orchestrator.store.tables import chunks, executions, live_attempts, now, versions, workers
 
 _IT: Final = sa.and_(

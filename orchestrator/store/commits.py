@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.values import to_value
+from orchestrator.store.changes import Commit, Fired, NewSuspension, Refusal, Resolution
 from orchestrator.store.creation import (
     insert_attempts,
     insert_chunks,
@@ -29,21 +30,10 @@ from orchestrator.store.creation import (
     parameter_rows,
     upsertable,
 )
+from orchestrator.store.kinds import AttemptKey, Phase, Signal, SuspensionState
 from orchestrator.store.limits import leave
 from orchestrator.store.marks import mark_below
-from orchestrator.store.rows import (
-    AttemptKey,
-    Commit,
-    Fired,
-    NewSuspension,
-    Phase,
-    Refusal,
-    Resolution,
-    Signal,
-    SuspensionState,
-    dump_parameters,
-    to_chunk_key,
-)
+from orchestrator.store.rows import dump_parameters, to_chunk_key
 from orchestrator.store.tables import (
     chunks,
     executions,

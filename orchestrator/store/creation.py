@@ -19,18 +19,11 @@ from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, to_value
+from orchestrator.store.changes import Due, NewAttempt, NewExecution
 from orchestrator.store.inserts import insert_rows
+from orchestrator.store.kinds import Hold, Phase, owner_of
 from orchestrator.store.limits import Entrant, enter
-from orchestrator.store.rows import (
-    Due,
-    Hold,
-    NewAttempt,
-    NewChunk,
-    NewExecution,
-    Phase,
-    dump_parameters,
-    owner_of,
-)
+from orchestrator.store.rows import NewChunk, dump_parameters
 from orchestrator.store.tables import (
     chunks,
     executions,

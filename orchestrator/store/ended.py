@@ -14,7 +14,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.model.json_text import to_json_text
-from orchestrator.store.rows import ClaimedChunk, EndedChild, Method, dump_parameters
+from orchestrator.store.changes import EndedChild
+from orchestrator.store.kinds import Method
+from orchestrator.store.rows import ClaimedChunk, dump_parameters
 from orchestrator.store.tables import executions, history
 
 _INSERT_EXECUTIONS: Final = """

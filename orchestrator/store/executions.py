@@ -32,29 +32,18 @@ from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_value
 from orchestrator.store import fused, fused_creation
 from orchestrator.store.bulk import write_many
+from orchestrator.store.changes import Commit, Created, Due, Fired, NewExecution, Refusal, Written
 from orchestrator.store.commits import BY_KEY, IDS, Refused, bind, write
 from orchestrator.store.creation import insert_executions, insert_timers
 from orchestrator.store.database import Conflict, Database
+from orchestrator.store.kinds import AttemptKey, Phase, Signal, Wish, WorkerState, owner_of
 from orchestrator.store.rows import (
-    AttemptKey,
     Claimed,
-    Commit,
-    Created,
-    Due,
     DueTimer,
-    Fired,
     Found,
     LiveAttempt,
-    NewExecution,
-    Phase,
-    Refusal,
-    Signal,
     StoredExecution,
-    Wish,
-    WorkerState,
-    Written,
     load_parameters,
-    owner_of,
     to_live,
     to_stored,
 )

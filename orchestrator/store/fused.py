@@ -27,19 +27,11 @@ from typing import Any, Final
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import Value, parse_value, to_value
+from orchestrator.store.changes import Commit, Fired, Refusal
 from orchestrator.store.commits import advanced, bind, join_of
 from orchestrator.store.database import Database
-from orchestrator.store.rows import (
-    AttemptKey,
-    Claimed,
-    Commit,
-    Fired,
-    Phase,
-    Refusal,
-    StoredExecution,
-    owner_of,
-    to_stored,
-)
+from orchestrator.store.kinds import AttemptKey, Phase, owner_of
+from orchestrator.store.rows import Claimed, StoredExecution, to_stored
 from orchestrator.store.tables import executions
 
 _DIVISION_BY_ZERO: Final = "22012"

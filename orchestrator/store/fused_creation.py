@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from orchestrator.engine.limits import general_name
 from orchestrator.model.json_text import to_json_text
+from orchestrator.store.changes import NewExecution
 from orchestrator.store.creation import attempt_row, execution_row
 from orchestrator.store.database import Database
-from orchestrator.store.rows import NewExecution
 from orchestrator.store.tables import executions, live_attempts
 
 _DIALECT: Final = sa.make_url("postgresql+psycopg://").get_dialect()()

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from orchestrator.engine.limits import PATIENCE, Room, Turn, is_kept
 from orchestrator.model.limits import Rate
 from orchestrator.model.states import FINAL_EXECUTION_STATES
+from orchestrator.store.kinds import Hold
 from orchestrator.store.limit_terms import Standing, Terms, chunks, terms_of
-from orchestrator.store.rows import Hold
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, now
 
 UNSTARTED_S: Final = 5.0  # whoever admits an execution starts it within milliseconds

@@ -26,9 +26,9 @@ import sqlalchemy as sa
 from orchestrator.engine.canvas import MOST_URGENT
 from orchestrator.engine.limits import Turn, Turns, Waiter, full_limit, give_turns, is_kept
 from orchestrator.model.states import FINAL_EXECUTION_STATES
+from orchestrator.store.kinds import DEFAULT_PRIORITY, Hold
 from orchestrator.store.limit_rooms import IN_LINE, IN_ORDER, first_in_lines, lock_limits, rate_of, rooms_of
 from orchestrator.store.limit_terms import Standing, Terms, chunks, terms_of
-from orchestrator.store.rows import DEFAULT_PRIORITY, Hold
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, now
 
 FEW: Final = 2  # of a line, looked at beyond the free slots: some go over to other lines

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from orchestrator.model.states import FINAL_EXECUTION_STATES
-from orchestrator.store.rows import AttemptKey, Signal
+from orchestrator.store.kinds import AttemptKey, Signal
 from orchestrator.store.tables import executions
 
 

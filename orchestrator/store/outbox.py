@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from orchestrator.store.database import Database
 from orchestrator.store.duties import DutyStore, check
-from orchestrator.store.rows import LiveAttempt, NewChunk, Phase, Signal, to_chunk, to_live
+from orchestrator.store.kinds import Phase, Signal
+from orchestrator.store.rows import LiveAttempt, NewChunk, to_chunk, to_live
 from orchestrator.store.tables import chunks, executions, later, live_attempts, now
 
 SETTLED_S: Final = 2.0  # what was committed more recently is still being published, or claimed

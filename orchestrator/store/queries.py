@@ -18,7 +18,8 @@ from orchestrator.model.listing import NEWEST_FIRST, Boundary, Order
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
 from orchestrator.store.filters import column_of, to_bound, to_clause
-from orchestrator.store.rows import LiveAttempt, Match, ParentLink, StoredExecution, to_live, to_stored
+from orchestrator.store.kinds import ParentLink
+from orchestrator.store.rows import LiveAttempt, Match, StoredExecution, to_live, to_stored
 from orchestrator.store.tables import LIVE, executions, history, live_attempts
 
 _CHUNK: Final = 400  # ids in one IN list; SQLite's old limit of 999 variables leaves room for two a row

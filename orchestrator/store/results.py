@@ -36,7 +36,8 @@ from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import Value
 from orchestrator.store.database import Database
-from orchestrator.store.rows import AttemptKey, Phase, load_parameters
+from orchestrator.store.kinds import AttemptKey, Phase
+from orchestrator.store.rows import load_parameters
 from orchestrator.store.tables import (
     celery_chord_parts,
     celery_chords,

@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from orchestrator.errors import StoreError
 from orchestrator.model.cron import next_time, parse_cron
 from orchestrator.model.integration import CRON_TRIGGER_PREFIX, TriggerConfig
+from orchestrator.store.changes import NewExecution
 from orchestrator.store.creation import insert_executions
 from orchestrator.store.database import Database
-from orchestrator.store.rows import NewExecution
 from orchestrator.store.tables import executions, now, schedules, versions
 
 _IN_ORDER = (schedules.c.project, schedules.c.location, schedules.c.integration, schedules.c.trigger_id)

@@ -16,8 +16,9 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.store.bulk import MOST_AT_ONCE
 from orchestrator.store.commits import BY_KEY, bind, drop_chunks
 from orchestrator.store.database import Database
+from orchestrator.store.kinds import AttemptKey, Phase, Signal
 from orchestrator.store.marks import mark_below, marked_below, tree
-from orchestrator.store.rows import AttemptKey, LiveAttempt, Phase, Signal, StoredExecution, to_live
+from orchestrator.store.rows import LiveAttempt, StoredExecution, to_live
 from orchestrator.store.tables import executions, live_attempts, now, signals
 
 

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from orchestrator.model.json_text import Json
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, parse_value
+from orchestrator.store.changes import Due
 from orchestrator.store.creation import insert_timers
 from orchestrator.store.database import Database
-from orchestrator.store.rows import AttemptKey, Due, SuspensionState
+from orchestrator.store.kinds import AttemptKey, SuspensionState
 from orchestrator.store.tables import executions, suspensions, timers
 
 

@@ -211,8 +211,8 @@ executions = sa.Table(
     sa.Column("updated_at", Instant, nullable=False, server_default=now()),
     sa.Column("ended_at", Instant),
     sa.Column("priority", sa.SmallInteger, nullable=False, server_default="4"),  # 0 to 9, the most urgent
-    sa.Column("signal", sa.String(24)),  # store.rows.Signal: what keeps its tasks from being claimed, or stops them
-    sa.Column("hold", sa.String(16)),  # store.rows.Hold: why its start is not decided yet
+    sa.Column("signal", sa.String(24)),  # store.kinds.Signal: what keeps its tasks from being claimed, or stops them
+    sa.Column("hold", sa.String(16)),  # store.kinds.Hold: why its start is not decided yet
     sa.Column("is_start_recorded", sa.Boolean, nullable=False, server_default=sa.false()),  # in its history
     sa.Column("is_limited", sa.Boolean, nullable=False, server_default=sa.false()),  # it holds or waits for a limit
     sa.Column("scheduled_at", Instant),
@@ -308,7 +308,7 @@ timers = sa.Table(
     sa.Column("task_number", sa.Integer, primary_key=True),  # 0: of the execution as a whole
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("due_at", Instant, nullable=False),
-    sa.Column("kind", sa.String(16), primary_key=True, server_default="RETRY"),  # store.rows.TimerKind
+    sa.Column("kind", sa.String(16), primary_key=True, server_default="RETRY"),  # model.timers.TimerKind
     sa.Column("taken_until", Instant),  # some worker is about to fire it; after this time another one may
     sa.Index(None, "due_at"),
 )

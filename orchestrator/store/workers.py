@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestrator.store.database import Database
-from orchestrator.store.rows import WorkerState
+from orchestrator.store.kinds import WorkerState
 from orchestrator.store.tables import chunks, later, live_attempts, now, workers
 
 BEAT_S: Final = 5.0

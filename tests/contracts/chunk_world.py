@@ -7,7 +7,7 @@ from orchestrator.model.task_types import Child, Done, StartChildren, TaskType
 from orchestrator.model.values import from_python
 from orchestrator.service.chunks import drive_chunk
 from orchestrator.service.lost import Loss, give_up
-from orchestrator.store.rows import ChunkKey
+from orchestrator.store.kinds import ChunkKey
 from orchestrator.store.tables import chunks, executions, live_attempts
 from tests.contracts.control_world import ControlWorld
 from tests.flows import flow, parameter, task

@@ -18,8 +18,8 @@ from orchestrator.service.query import TreeReader
 from orchestrator.service.submit import Place, submit
 from orchestrator.service.task_control import kill_task, release
 from orchestrator.service.timers import fire_due_timers
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey
 from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, live_attempts, signals, suspensions, timers
 from tests.contracts.stored import PLACE

@@ -11,16 +11,9 @@ from orchestrator.model.definition import parse_integration
 from orchestrator.model.history import Entry, EntryKind, Outcome
 from orchestrator.model.states import ExecutionState
 from orchestrator.service.submit import new_id
+from orchestrator.store.changes import Commit, NewAttempt, NewExecution, Wait
 from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.rows import (
-    AttemptKey,
-    Commit,
-    Method,
-    NewAttempt,
-    NewExecution,
-    ParentLink,
-    Wait,
-)
+from orchestrator.store.kinds import AttemptKey, Method, ParentLink
 from orchestrator.store.tables import metadata, now
 from orchestrator.store.versions import VersionStore
 

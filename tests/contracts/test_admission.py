@@ -13,10 +13,10 @@ from orchestrator.service.limits import admit_after, admit_waiting, look_at_limi
 from orchestrator.service.start import new_execution
 from orchestrator.service.submit import new_id
 from orchestrator.store.creation import insert_executions
+from orchestrator.store.kinds import Hold, Method
 from orchestrator.store.limit_rooms import UNSTARTED_S
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.limits import Entrant, enter, leave, take_turn
-from orchestrator.store.rows import Hold, Method
 from orchestrator.store.tables import executions, later, limit_holders, now
 from tests.contracts.stored import NOON, PLACE, at_once
 from tests.contracts.world import World, heavy

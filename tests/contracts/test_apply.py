@@ -15,7 +15,8 @@ from orchestrator.service.pursue import pursue, pursue_marked
 from orchestrator.service.standing import Step
 from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
-from orchestrator.store.rows import Method, Refusal, Signal
+from orchestrator.store.changes import Refusal
+from orchestrator.store.kinds import Method, Signal
 from orchestrator.store.tables import executions
 from tests.contracts.control_world import (
     FATAL,

@@ -11,7 +11,7 @@ from orchestrator.errors import InvalidValue, PartlySubmitted, QueueFull
 from orchestrator.service import backpressure
 from orchestrator.service.submit import Place, Wishes, submit
 from orchestrator.service.submit_many import check_items, submit_many
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.tables import executions
 from tests.contracts.stored import PLACE
 from tests.contracts.world import Recorder, World, heavy, light, task

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from orchestrator.model.history import EntryKind
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import DataType, Value
+from orchestrator.store.changes import Due, NewSuspension, Refusal, Written
 from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.rows import Due, NewSuspension, Refusal, Signal, Written
+from orchestrator.store.kinds import Signal
 from orchestrator.store.signals import Audit, SignalStore
 from orchestrator.store.tables import (
     Instant,

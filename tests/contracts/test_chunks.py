@@ -22,8 +22,9 @@ from orchestrator.service.explaining.explain import explain
 from orchestrator.service.lost import MAX_LOSSES, Loss, give_up
 from orchestrator.service.recovery import Republisher, give_back
 from orchestrator.service.submit import Wishes
+from orchestrator.store.changes import EndedChild, Refusal
+from orchestrator.store.kinds import ChunkKey, Signal, WorkerState
 from orchestrator.store.limit_terms import LimitStore
-from orchestrator.store.rows import ChunkKey, EndedChild, Refusal, Signal, WorkerState
 from orchestrator.store.tables import chunks, later, metadata
 from orchestrator.store.workers import Boot
 from tests.contracts.chunk_world import ITEM, ChunkWorld, each, square

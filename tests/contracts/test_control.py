@@ -18,7 +18,7 @@ from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
 from orchestrator.store import commits
 from orchestrator.store import executions as store_module
-from orchestrator.store.rows import Signal
+from orchestrator.store.kinds import Signal
 from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, limit_holders, limit_waiters
 from tests.contracts.control_world import (

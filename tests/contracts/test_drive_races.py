@@ -12,7 +12,7 @@ from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service import drive as driving
 from orchestrator.service.drive import drive
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.tables import live_attempts
 from tests.contracts.stored import at_once
 from tests.contracts.world import World, heavy, light

@@ -11,8 +11,8 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.service.listing import ListWish, read_page
 from orchestrator.service.submit import Place, new_id
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey
 from orchestrator.store.tables import executions
 from tests.contracts.stored import (
     NOON,

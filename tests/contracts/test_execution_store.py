@@ -14,9 +14,10 @@ from orchestrator.model.history import Entry, ErrorInfo, Outcome
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
+from orchestrator.store.changes import Due, Fired, Refusal
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey, Due, Fired, Refusal
 from orchestrator.store.tables import executions, history, live_attempts, parameters, timers
 from tests.contracts.stored import (
     NOON,

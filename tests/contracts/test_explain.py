@@ -17,7 +17,7 @@ from orchestrator.service.replay import ReplayMode, ReplayWish, replay
 from orchestrator.service.snapshots import TaskNotFound
 from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
-from orchestrator.store.rows import Signal
+from orchestrator.store.kinds import Signal
 from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, live_attempts
 from orchestrator.store.workers import Boot, WorkerStore

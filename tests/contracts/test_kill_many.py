@@ -8,7 +8,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.service import control
 from orchestrator.service.control import find_live, kill_many, topmost
 from orchestrator.service.submit import Place, Wishes
-from orchestrator.store.rows import Signal
+from orchestrator.store.kinds import Signal
 from orchestrator.store.signals import Audit, SignalStore
 from tests.contracts.control_world import ControlWorld, asks, nests, spawns, undone
 from tests.contracts.stored import PLACE, rows_of

@@ -15,10 +15,10 @@ from orchestrator.model.limits import Rate
 from orchestrator.model.states import ExecutionState
 from orchestrator.service.submit import new_id
 from orchestrator.store.creation import insert_executions
+from orchestrator.store.kinds import AttemptKey, Hold, Signal
 from orchestrator.store.limit_rooms import UNSTARTED_S, look
 from orchestrator.store.limit_terms import LimitSource, LimitStore, Standing, Terms
 from orchestrator.store.limits import Admission, Entrant, enter, enter_late, leave, take_turn
-from orchestrator.store.rows import AttemptKey, Hold, Signal
 from orchestrator.store.tables import executions, later, limit_holders, limit_starts, limit_waiters, limits, now
 from orchestrator.store.versions import VersionStore
 from tests.contracts.stored import PLACE, at_once, link_to, make_execution, make_version, publish, rows_of

@@ -18,9 +18,11 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.listing import ListWish, read_page
 from orchestrator.service.submit import Place, new_id
+from orchestrator.store.changes import Due, NewSuspension
 from orchestrator.store.circumstances import read_circumstances
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.kinds import AttemptKey, Signal, SuspensionState
 from orchestrator.store.limit_rooms import look
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.limits import leave, take_turn
@@ -28,7 +30,6 @@ from orchestrator.store.outbox import Outbox
 from orchestrator.store.pruning import PruneStore, Wanted
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.results import ResultStore
-from orchestrator.store.rows import AttemptKey, Due, NewSuspension, Signal, SuspensionState
 from orchestrator.store.schedules import ScheduleStore
 from orchestrator.store.signals import Audit, SignalStore
 from orchestrator.store.suspensions import SuspensionStore

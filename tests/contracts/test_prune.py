@@ -16,10 +16,10 @@ from orchestrator.service.prune import Pruned, PruneWish, prune
 from orchestrator.service.replay import ReplayWish, replay
 from orchestrator.service.submit import Place
 from orchestrator.store import pruning
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.limit_terms import LimitStore
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.results import Expiry
-from orchestrator.store.rows import AttemptKey
 from orchestrator.store.tables import (
     Instant,
     celery_chords,

@@ -19,7 +19,7 @@ from orchestrator.service.pursue import end_one, pursue, pursue_marked
 from orchestrator.service.standing import stand
 from orchestrator.service.submit import Wishes
 from orchestrator.store import bulk, signals
-from orchestrator.store.rows import Signal
+from orchestrator.store.kinds import Signal
 from orchestrator.store.tables import Instant, executions, live_attempts, metadata
 from tests.contracts.control_world import ControlWorld, asks, break_down, nests, restart, retry, spawns, undone
 from tests.contracts.stored import at_once

@@ -31,8 +31,8 @@ from orchestrator.service.replay import (
 )
 from orchestrator.service.replay_preview import preview
 from orchestrator.service.submit import Place, Wishes, submit
+from orchestrator.store.kinds import Hold, Method
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import Hold, Method
 from tests.contracts.control_world import (
     FATAL,
     IGNORE,

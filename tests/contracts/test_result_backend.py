@@ -28,10 +28,12 @@ from orchestrator.model.values import DataType, Value, to_json_text
 from orchestrator.runtime import backend as backend_module
 from orchestrator.runtime.backend import ExecutionBackend
 from orchestrator.runtime.metas import is_ours
+from orchestrator.store.changes import NewAttempt, NewExecution
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.kinds import AttemptKey, Method, Phase
 from orchestrator.store.results import ResultStore
-from orchestrator.store.rows import AttemptKey, Method, NewAttempt, NewExecution, Phase, dump_parameters
+from orchestrator.store.rows import dump_parameters
 from orchestrator.store.tables import (
     celery_chord_parts,
     celery_chords,

@@ -24,7 +24,7 @@ from orchestrator.service.schedules import (
     resume_schedule,
 )
 from orchestrator.service.submit import Place
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.schedules import ScheduleNotFound, ScheduleState, ScheduleStore
 from orchestrator.store.tables import executions, live_attempts, schedules, versions
 from tests.contracts.stored import PLACE, at_once, rows_of

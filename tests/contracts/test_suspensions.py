@@ -27,7 +27,7 @@ from orchestrator.service.suspensions import (
     waiting_with,
 )
 from orchestrator.service.timers import fire_due_timers
-from orchestrator.store.rows import AttemptKey, Method, Signal, SuspensionState
+from orchestrator.store.kinds import AttemptKey, Method, Signal, SuspensionState
 from orchestrator.store.signals import Audit
 from orchestrator.store.suspensions import SuspensionStore
 from orchestrator.store.tables import executions, suspensions, timers

@@ -16,7 +16,7 @@ from orchestrator.service.query import with_live
 from orchestrator.service.snapshots import TaskNotFound
 from orchestrator.service.suspensions import SuspensionAnswered, resolve
 from orchestrator.service.task_control import TaskNotKillable
-from orchestrator.store.rows import Signal, Wish
+from orchestrator.store.kinds import Signal, Wish
 from orchestrator.store.signals import Audit
 from tests.contracts.control_world import FATAL, ControlWorld, asks, break_down, nests, restart, retry, undone
 from tests.contracts.stored import at_once

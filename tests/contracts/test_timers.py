@@ -11,8 +11,9 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.submit import Wishes
 from orchestrator.service.timers import HARD_AFTER_S, fire_due_timers
+from orchestrator.store.changes import Due
 from orchestrator.store.executions import TAKEN_S
-from orchestrator.store.rows import Due, Method
+from orchestrator.store.kinds import Method
 from orchestrator.store.tables import executions, timers
 from tests.contracts.control_world import (
     LONG_AGO,

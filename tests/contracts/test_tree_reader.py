@@ -8,8 +8,8 @@ from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.fold import Snapshots
 from orchestrator.service.lost import Loss, give_up
 from orchestrator.service.query import TreeReader
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey
 from tests.contracts.world import World, heavy, light
 from tests.flows import flow, task
 

@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.store.rows import WorkerState
+from orchestrator.store.kinds import WorkerState
 from orchestrator.store.tables import later, live_attempts, workers
 from orchestrator.store.workers import BEAT_S, LEASE_S, Boot, Held, WorkerStore
 from tests.contracts.stored import start

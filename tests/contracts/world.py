@@ -11,8 +11,8 @@ from orchestrator.service.drive import drive
 from orchestrator.service.query import TreeReader
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, publish, submit
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import AttemptKey
 from orchestrator.store.tables import history, live_attempts
 from tests.contracts.stored import PLACE
 from tests.flows import flow, task

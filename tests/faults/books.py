@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import EXECUTION_ARROWS, ExecutionState, TaskState
+from orchestrator.store.kinds import SuspensionState
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import SuspensionState
 from orchestrator.store.tables import (
     chunks,
     executions,

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from orchestrator.errors import OrchestratorError, StateError, Unreachable
 from orchestrator.model.states import ExecutionState
-from orchestrator.store.rows import SuspensionState
+from orchestrator.store.kinds import SuspensionState
 from orchestrator.store.tables import executions, suspensions
 from tests.faults.flows import publish_all
 from tests.faults.plan import make_plan

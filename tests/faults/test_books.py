@@ -54,7 +54,7 @@ def done(database):
 
 
 def key_of(execution_id):
-    from orchestrator.store.rows import AttemptKey
+    from orchestrator.store.kinds import AttemptKey
 
     return AttemptKey(execution_id=execution_id, number=1, attempt=1)
 

@@ -13,7 +13,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.runtime.identity import began, machine
 from orchestrator.service.control import ExecutionOver
 from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.tables import workers
 from orchestrator.store.workers import Boot, WorkerStore
 from tests.faults.flows import RETRIED, held

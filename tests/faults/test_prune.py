@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orchestrator.artifacts import Artifacts
 from orchestrator.settings import Settings
 from orchestrator.store.executions import ExecutionStore
-from orchestrator.store.rows import AttemptKey
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.tables import executions, history, later
 from tests.contracts.stored import link_to, make_entry, make_execution, publish
 from tests.integration.processes import python

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.model.states import ExecutionState
-from orchestrator.store.rows import DEFAULT_EXECUTOR
+from orchestrator.store.kinds import DEFAULT_EXECUTOR
 from orchestrator.store.tables import executions, live_attempts, schedules, timers
 from tests.faults.flows import RETRIED, fan_out
 from tests.flows import flow

@@ -12,8 +12,8 @@ from orchestrator.engine.canvas import Message
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.runtime.children import start, stop
+from orchestrator.store.kinds import Method
 from orchestrator.store.queries import ExecutionQueries
-from orchestrator.store.rows import Method
 from orchestrator.store.tables import history, live_attempts
 from tests.flows import calls, flow, mapping, parameter, task
 from tests.integration.system import running_system

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.store.rows import Method
+from orchestrator.store.kinds import Method
 from tests.flows import calls, flow, parameter, task
 from tests.integration.steering import FATAL, IGNORE, INCLUDE, NEVER_S, Steering, on_failure, retry, states
 from tests.integration.system import running_system

@@ -12,7 +12,7 @@ from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.runtime.identity import began
 from orchestrator.runtime.publisher import CeleryPublisher
-from orchestrator.store.rows import WorkerState
+from orchestrator.store.kinds import WorkerState
 from orchestrator.store.tables import duties, later, live_attempts, workers
 from orchestrator.store.workers import BEAT_S, WorkerStore
 from tests.flows import flow, task

@@ -15,7 +15,7 @@ from orchestrator.model.states import ExecutionEvent as E
 from orchestrator.model.states import ExecutionState as X
 from orchestrator.model.states import TaskEvent as V
 from orchestrator.model.states import TaskState as T
-from orchestrator.store.rows import Method
+from orchestrator.store.kinds import Method
 from tests.flows import flow, parameter, task
 from tests.integration.arrows import execution_arrows, task_arrows, write_arrows_down
 from tests.integration.steering import FATAL, IGNORE, INCLUDE, NEVER_S, Steering, restart, retry

@@ -19,7 +19,7 @@ from orchestrator.errors import WaitTimeout
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.service.suspensions import CLOCK, MayNotResolve, SuspensionAnswered
 from orchestrator.settings import Settings
-from orchestrator.store.rows import SuspensionState
+from orchestrator.store.kinds import SuspensionState
 from orchestrator.store.tables import celery_results, timers
 from tests.flows import calls, flow, parameter, task
 from tests.integration.system import running_system

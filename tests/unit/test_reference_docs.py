@@ -26,7 +26,7 @@ from orchestrator.model.integration import ForkPolicy, JoinStrategy
 from orchestrator.model.policies import FailurePolicy, RetryStrategy
 from orchestrator.model.task_types import TASK_TYPES, TaskType
 from orchestrator.model.values import DataType, from_python, parse_value
-from orchestrator.store.rows import MAX_NAME
+from orchestrator.store.kinds import MAX_NAME
 from tasks.loops import MAX_WHILE_ROUNDS
 from tasks.mapping.registry import FAMILIES, LAMBDA, MappingFunction
 

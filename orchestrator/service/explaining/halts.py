@@ -13,7 +13,8 @@ from orchestrator.model.json_text import Json
 from orchestrator.model.snapshots import to_timestamp
 from orchestrator.service.explaining.case import Stop, error_fact, killing, name_in, task_killing, told
 from orchestrator.service.trail import Halt, HaltKind, Trail
-from orchestrator.store.rows import ParentLink, Signal, StoredExecution
+from orchestrator.store.kinds import ParentLink, Signal
+from orchestrator.store.rows import StoredExecution
 from orchestrator.store.signals import Audit
 
 

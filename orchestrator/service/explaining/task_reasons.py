@@ -33,7 +33,8 @@ from orchestrator.service.explaining.waiting_reasons import (
     suspended,
 )
 from orchestrator.store.circumstances import InChunks
-from orchestrator.store.rows import LiveAttempt, Phase, owner_of
+from orchestrator.store.kinds import Phase, owner_of
+from orchestrator.store.rows import LiveAttempt
 
 _MOST_EDGES: Final = 3  # that one sentence strings together
 

@@ -11,7 +11,8 @@ from orchestrator.model.snapshots import to_timestamp
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.explaining.case import Case, Why, error_fact, listed, moment, number_of, short, stopped, told
 from orchestrator.store.circumstances import Line
-from orchestrator.store.rows import Hold, LiveAttempt, WorkerState
+from orchestrator.store.kinds import Hold, WorkerState
+from orchestrator.store.rows import LiveAttempt
 
 # -- it has not begun ----------------------------------------------------------------------------------------------
 
