@@ -4,7 +4,10 @@ It is the one fence that nothing gets over: not by a fork bomb, not by clearing 
 So it is used where it costs nothing: cgroup v2, in the worker's own group, if that may be divided (a service manager
 has delegated it, or it is the top of a container). Without one the rest of this package has to do, and does.
 
-    <the worker's group>/orchestrator-<random>      the command and all that comes of it; gone with the run
+    <the worker's group>/orchestrator-<PID namespace>-<random>     a command and all that comes of it; gone with its run
+
+Workers in different PID namespaces may be in one group. Each sees its own groups only: of the others it could not see
+whether somebody looks after them.
 
 No controller is needed or set. Must not: raise; what is missing is simply not used.
 """
@@ -16,8 +19,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-PREFIX: Final = "orchestrator-"
 _DELEGATED: Final = ("trusted.delegate", "user.delegate")  # how systemd marks a group that may be divided
+
+
+def prefix() -> str:
+    """How the groups of this PID namespace are named."""
+    return f"orchestrator-{os.stat('/proc/self/ns/pid').st_ino}-"
 
 
 class Cgroup:
@@ -29,7 +36,7 @@ class Cgroup:
     @property
     def name(self) -> str:
         """Which run it belongs to."""
-        return os.path.basename(self.path).removeprefix(PREFIX)
+        return os.path.basename(self.path).removeprefix(prefix())
 
     def enter(self) -> None:
         """Put this process into it, and what it will start."""
@@ -51,7 +58,7 @@ def create(name: str) -> Cgroup | None:
     own = _own_folder()
     if own is None or not _may_be_divided(own):
         return None
-    group = Cgroup(os.path.join(own, f"{PREFIX}{name}"))
+    group = Cgroup(os.path.join(own, f"{prefix()}{name}"))
     try:
         os.mkdir(group.path)
     except OSError:
@@ -68,7 +75,7 @@ def left_groups() -> Iterator[Cgroup]:
     if own is not None:
         with suppress(OSError):
             for name in os.listdir(own):
-                if name.startswith(PREFIX):
+                if name.startswith(prefix()):
                     yield Cgroup(os.path.join(own, name))
 
 

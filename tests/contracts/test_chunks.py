@@ -1,6 +1,7 @@
 """Rounds of light sub-executions in chunks: what they leave is the same as otherwise, and each is over once."""
 
 import json
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -431,8 +432,8 @@ def test_a_child_that_does_not_end_is_cut_off_and_the_rest_goes_to_another_worke
     world.services.workers.beat(boot, [])
     first, *_ = world.begin(MANY)
 
-    def hangs():
-        world.services.workers.beat(boot, [], WorkerState.LEAVING)
+    def hangs():  # what it is ended in must not be what tells that it is to end
+        threading.Thread(target=world.services.workers.beat, args=(boot, [], WorkerState.LEAVING)).start()
         while True:
             pass
 

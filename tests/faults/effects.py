@@ -43,9 +43,7 @@ def effect(folder: str, context: TaskContext, label: str = "", does: str = "") -
         case "die" if tries <= int(detail):
             os.kill(os.getpid(), signal.SIGKILL)
         case "late":
-            while not Path(folder, f"{label}.go").exists():
-                with suppress(BaseException):
-                    time.sleep(PAUSE_S)
+            _wait_whatever_is_raised(Path(folder, f"{label}.go"))
         case "memory":
             _use_up_memory()
     return {"tries": tries}
@@ -62,6 +60,13 @@ def light(folder: str, item: int, context: TaskContext, label: str = "", does: s
         if len(tries.read_text().splitlines()) <= int(numbers[1]):
             os.kill(os.getpid(), signal.SIGKILL)
     return {"tries": item}
+
+
+def _wait_whatever_is_raised(file: Path) -> None:
+    while True:
+        with suppress(BaseException):
+            _wait_for(file)
+            return
 
 
 def _use_up_memory() -> None:

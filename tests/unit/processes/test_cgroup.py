@@ -26,7 +26,7 @@ def test_a_folder_that_is_no_group_is_left_as_it_was(own):
 
 
 def test_a_group_that_is_gone_is_nobodys_trouble(own):
-    gone = cgroup.Cgroup(str(own / "orchestrator-x"))
+    gone = cgroup.Cgroup(str(own / f"{cgroup.prefix()}x"))
 
     gone.enter()
     gone.kill()
@@ -36,7 +36,8 @@ def test_a_group_that_is_gone_is_nobodys_trouble(own):
 
 
 def test_only_groups_of_ours_are_found(own):
-    for name in ("orchestrator-x", "other"):
+    """Not those of workers in another PID namespace either: their shims cannot be seen from here."""
+    for name in (f"{cgroup.prefix()}x", "orchestrator-1-x", "other"):
         (own / name).mkdir()
 
     assert [each.name for each in cgroup.left_groups()] == ["x"]
