@@ -25,7 +25,7 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
 from orchestrator.engine.canvas import CHUNK_TASK
-from orchestrator.errors import OrchestratorError, StateError
+from orchestrator.errors import OrchestratorError, StateError, StoreError
 from orchestrator.runtime.control import REVOKED
 from orchestrator.runtime.guard import LOOK_SIGNAL
 from orchestrator.runtime.identity import Identity
@@ -100,12 +100,13 @@ class AttemptRequest(Request):
 
 
 def obey_revokes(services: Services) -> None:
-    """Kill the tasks that were revoked. One that is ended already, or was revoked because of that, is left alone."""
+    """Kill the tasks that were revoked. One that is ended already, or is not there any more, is left alone."""
     while _REVOKED:
         execution_id, number, attempt = _REVOKED[0]
-        with suppress(StateError):
-            kill_task(execution_id, number, services, audit=REVOKED, attempt=attempt)
-        end_unclaimed(execution_id, number, services)  # the message that would do so may have the revoked id
+        with suppress(StoreError):  # there is no such execution, or task
+            with suppress(StateError):
+                kill_task(execution_id, number, services, audit=REVOKED, attempt=attempt)
+            end_unclaimed(execution_id, number, services)  # the message that would do so may have the revoked id
         _REVOKED.popleft()
 
 

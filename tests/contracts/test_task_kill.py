@@ -1,6 +1,7 @@
 """KILL of one task, without workers: it ends, whoever comes second decides again, and the execution goes on."""
 
 import threading
+from collections import deque
 from contextlib import suppress
 from functools import partial
 
@@ -9,6 +10,7 @@ import pytest
 from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import EntryKind
 from orchestrator.model.states import ExecutionState
+from orchestrator.runtime import requests
 from orchestrator.service.apply import apply
 from orchestrator.service.control import ExecutionOver
 from orchestrator.service.lost import Loss, give_up
@@ -523,3 +525,15 @@ def test_who_killed_on_whose_behalf_and_why_is_kept(world):
     killed, _ = world.history()
     assert (killed.actor, killed.details) == ("bob", {"message": "wrong month", "impersonator": "ann"})
     assert world.sent_signals() == []
+
+
+def test_a_revoke_of_what_is_not_there_keeps_no_other_from_being_obeyed(world, monkeypatch):
+    """The message may be of another database, or of an execution that was pruned."""
+    world.submit(heavy(1))
+    revoked = deque([("nowhere", 1, 1), (world.id, 7, 1), (world.id, 1, 1)])
+    monkeypatch.setattr(requests, "_REVOKED", revoked)
+
+    requests.obey_revokes(world.services)
+
+    assert not revoked
+    assert world.states() == {1: "SKIPPED"}
