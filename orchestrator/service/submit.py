@@ -201,7 +201,11 @@ def executors_of(version: IntegrationVersion, executor: str = DEFAULT_EXECUTOR) 
 
 
 def new_id() -> str:
-    """A UUID of version 7: time first, so that rows of one time lie together in every index."""
-    milliseconds, chance = time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10))
-    bits = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (chance >> 64 & 0xFFF) << 64
+    """A UUID of version 7: time first, so that rows of one time lie together in every index.
+
+    To a quarter of a microsecond (RFC 9562, section 6.2, method 3): what was submitted first is listed first.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction, chance = rest * 4096 // 1_000_000, int.from_bytes(os.urandom(8))
+    bits = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | fraction << 64
     return str(uuid.UUID(int=bits | 0b10 << 62 | chance & (1 << 62) - 1))
