@@ -8,6 +8,7 @@ nothing that turns a lost connection into a lost task. What a worker does with a
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import random
 import sys
@@ -41,6 +42,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.kinds import DEFAULT_EXECUTOR, AttemptKey, ChunkKey
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
+_CHATTY: Final = ("celery.app.trace", "celery.worker.strategy")  # two lines for each message; the history says more
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless
 
 
@@ -205,6 +207,8 @@ def default_runtime() -> Runtime:
     """Everything of this process, by the settings of its environment."""
     runtime = bootstrap(Settings(), raises=False)
     redis_broker.improve()
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     @signals.worker_process_init.connect(weak=False)
     def prepare_child(**_: object) -> None:
