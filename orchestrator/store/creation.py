@@ -104,7 +104,7 @@ class _Clock:
 def execution_row(new: NewExecution, deadline_at: datetime | None) -> dict[str, Any]:
     """A row of ``executions``."""
     parent, outcome = new.parent, new.outcome
-    return {
+    row = {
         "id": new.id,
         "project": new.project,
         "location": new.location,
@@ -135,6 +135,9 @@ def execution_row(new: NewExecution, deadline_at: datetime | None) -> dict[str, 
         "replay_mode": new.replay and new.replay.mode,
         "replay_reason": new.replay and new.replay.reason,
     }
+    if deadline_at is not None and new.deadline_s is not None and new.scheduled_at is None:
+        row["created_at"] = deadline_at - timedelta(seconds=new.deadline_s)  # one look at the clock for both
+    return row
 
 
 def _deadline(new: NewExecution, clock: _Clock) -> datetime | None:

@@ -73,3 +73,13 @@ def test_rows_that_are_too_long_for_one_document_go_into_several(database, ids, 
     rows = [{"execution_id": each, "revision": i, "entry": "x" * 60} for each in ids for i in range(1, 4)]
 
     assert insert(database, history, rows) == rows
+
+
+def test_a_deadline_is_counted_from_the_moment_that_the_row_says(database):
+    new = make_execution(publish(database), deadline_s=60.0)
+
+    ExecutionStore(database).create([new])
+
+    with database.read() as connection:
+        row = connection.execute(sa.select(executions).where(executions.c.id == new.id)).one()
+    assert row.deadline_at - row.created_at == timedelta(seconds=60)
