@@ -43,7 +43,7 @@ from orchestrator.store.kinds import DEFAULT_EXECUTOR, AttemptKey, ChunkKey
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
 _CHATTY: Final = ("celery.app.trace", "celery.worker.strategy")  # two lines for each message; the history says more
-_VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # Redis hands a message out again after this; the claim makes that harmless
+_VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # when Redis hands a message out again that it has noted; a claim drops ours
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

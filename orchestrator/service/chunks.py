@@ -17,10 +17,10 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 
 from orchestrator.failpoints import failpoint
 from orchestrator.service.apply import start_held
+from orchestrator.service.clock import CarriedClock
 from orchestrator.service.drive import BATCH_S
 from orchestrator.service.guarding import AttemptEnded, Watch
 from orchestrator.service.patience import patiently
@@ -110,9 +110,9 @@ class _ChunkDrive:
     def __init__(self, claimed: ClaimedChunk, services: Services) -> None:
         self._claimed, self._services = claimed, services
         self._key = claimed.chunk.key
-        self._clock_zero = time.monotonic()
+        clock = CarriedClock(claimed.now)
         self._guard = _WithinAPart()
-        self._siblings = Siblings(claimed, replace(services, guard=self._guard), clock=self._now)
+        self._siblings = Siblings(claimed, replace(services, guard=self._guard), clock=clock)
         self._wishes = Wishes(lambda: services.chunks.wish(self._key, worker=claimed.worker))
 
     def run(self) -> None:
@@ -144,10 +144,6 @@ class _ChunkDrive:
                     break
         part.is_cut_off = watch.is_cancelled()
         return part
-
-    def _now(self) -> datetime:
-        """The database's clock, carried on by this machine's monotonic one."""
-        return self._claimed.now + timedelta(seconds=time.monotonic() - self._clock_zero)
 
     def _write(self, part: _Part, done: int) -> tuple[Fired, ...] | Refusal:
         """Write it, once: the answer to the first time may be all that was lost. Its join is published again then."""

@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.engine.canvas import Chord, Message
@@ -28,6 +27,7 @@ from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.apply import start_held
 from orchestrator.service.batch import Batch
+from orchestrator.service.clock import CarriedClock
 from orchestrator.service.limits import admit_after
 from orchestrator.service.patience import patiently
 from orchestrator.service.perform import Performer
@@ -64,10 +64,10 @@ class _Drive:
 
     def __init__(self, claimed: Claimed, services: Services) -> None:
         self._claimed, self._services = claimed, services
-        self._clock_zero = time.monotonic()
+        clock = CarriedClock(claimed.now)
         self._plan = services.plans.get(claimed.execution.version_id, claimed.execution.trigger_id)
         self._batch = Batch(claimed, self._plan)
-        self._performer = Performer(claimed, self._plan, services, clock=self._now)
+        self._performer = Performer(claimed, self._plan, services, clock=clock)
         self._first_result_at = 0.0
 
     def run(self) -> None:
@@ -101,10 +101,6 @@ class _Drive:
 
     def _is_due(self) -> bool:
         return len(self._batch) >= BATCH_TASKS or time.monotonic() - self._first_result_at >= BATCH_S
-
-    def _now(self) -> datetime:
-        """The database's clock, carried on by this machine's monotonic one."""
-        return self._claimed.now + timedelta(seconds=time.monotonic() - self._clock_zero)
 
     def _commit(self) -> bool:
         """Write the batch, deciding again as often as somebody else was faster.
