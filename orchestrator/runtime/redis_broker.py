@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from kombu.transport import redis, virtual
 
-from orchestrator.engine.canvas import parse_celery_id
+from orchestrator.runtime.metas import is_ours
 
 
 class QoS(redis.QoS):
@@ -83,7 +83,7 @@ class QoS(redis.QoS):
 
 def _is_ours(message: Any) -> bool:
     """Whether a message is for an attempt. None: it was acknowledged before."""
-    return message is not None and parse_celery_id(str(message.headers.get("id"))) is not None
+    return message is not None and is_ours(str(message.headers.get("id")))
 
 
 _CHANNEL: Final[Any] = redis.Channel  # likewise
