@@ -143,6 +143,24 @@ class InvalidItem(InputError):
         return f"{self.place}: {self.reason}"
 
 
+# -- who may do what over the network ------------------------------------------------------------------------------
+
+
+class AccessError(OrchestratorError):
+    """Who asks may not do this; nothing was done."""
+
+
+class NotAllowed(AccessError):
+    """The key is good, but not for this."""
+
+    def __init__(self, actor: str, scope: str) -> None:
+        super().__init__(actor, scope)
+        self.actor, self.scope = actor, scope
+
+    def __str__(self) -> str:
+        return f"{self.actor} may not do this: it needs a key with the scope {self.scope!r}"
+
+
 # -- what a task met while it ran ----------------------------------------------------------------------------------
 
 

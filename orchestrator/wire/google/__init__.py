@@ -1,0 +1,1 @@
+"""Google Application Integration, version 1, as its unmodified clients speak it."""

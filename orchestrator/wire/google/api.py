@@ -1,0 +1,12 @@
+"""All routes of this wire together; each module of a resource has a router of its own."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from orchestrator.wire.google.envelope import GoogleRoute
+
+
+def google_router() -> APIRouter:
+    """The routes under ``/v1``."""
+    return APIRouter(route_class=GoogleRoute)
