@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from orchestrator.wire.google import executions
 from orchestrator.wire.google.envelope import GoogleRoute
 
 
 def google_router() -> APIRouter:
     """The routes under ``/v1``."""
-    return APIRouter(route_class=GoogleRoute)
+    router = APIRouter(route_class=GoogleRoute)
+    for each in (executions,):
+        router.include_router(each.router)
+    return router

@@ -1,0 +1,43 @@
+"""The app of ``web`` over a running system, on a real socket, in a thread of the test's process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from orchestrator.runtime.app import bootstrap
+from orchestrator.web.app import make_web_app
+from tests.integration.system import System
+from tests.integration.waiting import until
+from tests.services import free_port
+
+
+@contextmanager
+def served(system: System) -> Iterator[str]:
+    """The base URL of an API server over the system's database and broker."""
+    runtime = bootstrap(system.settings, raises=True)
+    try:
+        with listening(make_web_app(runtime)) as url:
+            yield url
+    finally:
+        runtime.database.close()
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The base URL of an app."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started or not thread.is_alive(), what="the start of the API server")
+        assert server.started, "the API server did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
