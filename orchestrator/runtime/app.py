@@ -32,6 +32,7 @@ from orchestrator.runtime.guard import ProcessGuard, listen
 from orchestrator.runtime.heartbeat import heartbeat_step
 from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
+from orchestrator.runtime.tracing import AttemptTask
 from orchestrator.runtime.upkeep import upkeep_step
 from orchestrator.service.chunks import drive_chunk
 from orchestrator.service.drive import drive
@@ -197,9 +198,16 @@ def _register_notices(app: Celery, services: Services) -> None:
 def _register(app: Celery, name: str, run: Callable[..., None], services: Services, identity: Identity) -> None:
     # The request's class by name: only a worker imports it. It finds the services and the identity on the task.
     request = "orchestrator.runtime.requests:AttemptRequest"
-    app.task(name=name, bind=True, shared=False, trail=False, Request=request, services=services, identity=identity)(
-        run
-    )
+    app.task(
+        name=name,
+        base=AttemptTask,
+        bind=True,
+        shared=False,
+        trail=False,
+        Request=request,
+        services=services,
+        identity=identity,
+    )(run)
 
 
 @functools.cache
@@ -215,6 +223,7 @@ def default_runtime() -> Runtime:
         die_with_parent()
         listen()
         runtime.database.after_fork()
+        runtime.database.keep_connection()
         runtime.services.plans.after_fork()
 
     @signals.task_unknown.connect(weak=False)

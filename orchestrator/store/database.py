@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -55,6 +56,9 @@ class Database:
         self.url = sa.make_url(url)
         self.engine = _engine(self.url)
         self._driver: Any = self.engine.dialect.dbapi
+        self._keeper: int | None = None  # the thread that keeps a connection
+        self._kept: Any = None
+        self._kept_at = 0.0
 
     @property
     def is_sqlite(self) -> bool:
@@ -81,22 +85,52 @@ class Database:
 
         Without SQLAlchemy around it, which takes longer over a small statement than the server.
         """
+        connection = None
         try:
-            connection = self.engine.raw_connection()
-            try:
-                yield connection.cursor()
-            except self._driver.Error as error:
-                if self.engine.dialect.is_disconnect(error, connection.driver_connection, None):
-                    connection.invalidate(error)
-                raise
-            finally:
-                connection.close()
-        except self._driver.IntegrityError as error:
-            raise sa.exc.IntegrityError(None, None, error) from error  # as from every other statement
+            connection = self._take()
+            yield connection.cursor()
         except self._driver.Error as error:
+            if connection is not None and self.engine.dialect.is_disconnect(error, connection.driver_connection, None):
+                connection.invalidate(error)
+            if isinstance(error, self._driver.IntegrityError):
+                raise sa.exc.IntegrityError(None, None, error) from error  # as from every other statement
             if not self._is_passing(error):
                 raise
             raise self._away(error) from error
+        finally:
+            if connection is not None:
+                self._put_back(connection)
+
+    def keep_connection(self) -> None:
+        """Have this thread keep a connection between its ``autocommit`` statements, until it does something else here.
+
+        To take one out of SQLAlchemy's pool and to put it back is a tenth of what a small task costs.
+        """
+        self._keeper = threading.get_ident()
+
+    def _take(self) -> Any:
+        """A connection for ``autocommit``: the kept one, unless it was not used for so long that it may be broken."""
+        if threading.get_ident() != self._keeper or self._kept is None:
+            return self.engine.raw_connection()
+        if time.monotonic() - self._kept_at >= _PAUSE_S:
+            self._give_up()
+            return self.engine.raw_connection()
+        connection, self._kept = self._kept, None
+        return connection
+
+    def _put_back(self, connection: Any) -> None:
+        if threading.get_ident() != self._keeper or not connection.is_valid:
+            connection.close()
+            return
+        self._kept, self._kept_at = connection, time.monotonic()
+
+    def _give_up(self) -> None:
+        """Put the kept connection back into the pool, so that this thread never has two."""
+        if self._kept is not None and threading.get_ident() == self._keeper:
+            connection, self._kept = self._kept, None
+            info = connection.info
+            connection.close()
+            info["used_at"] = self._kept_at  # not now, when it was put back
 
     @contextmanager
     def read(self, *, at_one_moment: bool = False) -> Iterator[sa.Connection]:
@@ -113,6 +147,7 @@ class Database:
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
+        self._give_up()
         with FORK_GATE.transaction() if self.is_sqlite else nullcontext():
             try:
                 with self.engine.connect() as connection:
@@ -145,6 +180,7 @@ class Database:
 
     def close(self) -> None:
         """Close all idle connections."""
+        self._give_up()
         self.engine.dispose()
 
     def lock(self, connection: sa.Connection, what: str) -> None:

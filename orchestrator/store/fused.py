@@ -19,8 +19,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -32,11 +31,16 @@ from orchestrator.store.commits import advanced, bind, join_of
 from orchestrator.store.database import Database
 from orchestrator.store.kinds import AttemptKey, Phase, owner_of
 from orchestrator.store.rows import Claimed, StoredExecution, to_stored
-from orchestrator.store.tables import executions
+from orchestrator.store.tables import Instant, executions
 
 _DIVISION_BY_ZERO: Final = "22012"
 _COLUMNS: Final = tuple(each.name for each in executions.c)
 _CLAIMED: Final = (*_COLUMNS, "attempt_began_at", "next_position", "carry", "attempt_executor", "clock", "changed")
+_INSTANTS: Final = (
+    *(each.name for each in executions.c if isinstance(each.type, Instant)),
+    "attempt_began_at",
+    "clock",
+)
 
 _CLAIM: Final = """
 WITH taken AS (
@@ -119,10 +123,14 @@ def claim(database: Database, key: AttemptKey, *, worker: str, is_again: bool) -
         found = cursor.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).fetchone()
     if found is None:
         return None
-    row = SimpleNamespace(**dict(zip(_CLAIMED, map(_in_utc, found), strict=False)))
+    columns = dict(zip(_CLAIMED, found, strict=False))
+    for name in _INSTANTS:
+        if columns[name] is not None:
+            columns[name] = columns[name].astimezone(UTC)
+    if columns["state"] == ExecutionState.PENDING.value:  # it was read before it was written
+        columns["state"] = ExecutionState.PROCESSING.value
+    row = SimpleNamespace(**columns)
     stored = to_stored(row)
-    if stored.state is ExecutionState.PENDING:
-        stored = replace(stored, state=ExecutionState.PROCESSING)
     return Claimed(
         key=key,
         worker=worker,
@@ -134,10 +142,6 @@ def claim(database: Database, key: AttemptKey, *, worker: str, is_again: bool) -
         next_position=row.next_position,
         carry=json.loads(row.carry) if row.carry else None,
     )
-
-
-def _in_utc(value: Any) -> Any:
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def _parameters(stored: StoredExecution, changed: Mapping[str, str] | None) -> dict[str, Value]:
