@@ -21,6 +21,7 @@ from kombu.exceptions import BatchPublishError, ChannelError, OperationalError  
 from orchestrator.engine.canvas import MOST_URGENT, Chord, Message, queue_of, to_celery_id
 from orchestrator.errors import Unreachable
 from orchestrator.failpoints import failpoint
+from orchestrator.runtime import redis_broker
 from orchestrator.settings import masked_url, scheme_of
 from orchestrator.store.rows import LiveAttempt
 
@@ -48,6 +49,7 @@ class CeleryPublisher:
         failpoint("publish.before")
         try:
             with self.app.producer_or_acquire() as producer:
+                redis_broker.keep_client(producer.channel)
                 try:
                     with producer.batch():  # on Redis: one round trip for all
                         self._send_all(messages, producer)

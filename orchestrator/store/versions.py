@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -19,6 +19,18 @@ from orchestrator.model.integration import IntegrationVersion
 from orchestrator.store import limit_terms, schedules
 from orchestrator.store.database import Database
 from orchestrator.store.tables import version_triggers, versions
+
+_PUBLISHED: Final = sa.select(versions.c.id).where(
+    versions.c.project == sa.bindparam("b_project"),
+    versions.c.location == sa.bindparam("b_location"),
+    versions.c.state == "ACTIVE",
+)
+_NAMED: Final = _PUBLISHED.where(versions.c.integration == sa.bindparam("b_integration"))
+_ENTERED: Final = _PUBLISHED.where(
+    versions.c.id.in_(
+        sa.select(version_triggers.c.version_id).where(version_triggers.c.trigger_id == sa.bindparam("b_trigger_id"))
+    )
+).limit(2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,15 +95,12 @@ class VersionStore:
         Raises:
             IntegrationNotFound: neither finds exactly one.
         """
+        place = {"b_project": project, "b_location": location}
         with self.database.read() as connection:
-            found = sa.select(versions.c.id).where(
-                versions.c.project == project, versions.c.location == location, versions.c.state == "ACTIVE"
-            )
-            named = connection.execute(found.where(versions.c.integration == integration)).scalar_one_or_none()
+            named = connection.execute(_NAMED, place | {"b_integration": integration}).scalar_one_or_none()
             if named is not None:
                 return str(named)
-            having = sa.select(version_triggers.c.version_id).where(version_triggers.c.trigger_id == trigger_id)
-            ids = connection.execute(found.where(versions.c.id.in_(having)).limit(2)).scalars().all()
+            ids = connection.execute(_ENTERED, place | {"b_trigger_id": trigger_id}).scalars().all()
         if not trigger_id or len(ids) != 1:
             raise IntegrationNotFound(integration, trigger_id)
         return str(ids[0])
