@@ -153,6 +153,10 @@ def parse_value(body: object, place: str) -> Value:
 
     Source: Integrations API v1 discovery document, GoogleCloudIntegrationsV1alphaValueType.
     """
+    if type(body) is dict and len(body) == 1:  # as we write it ourselves: nearly all of them
+        ((key, content),) = body.items()
+        if content is not None and key in _KEYS:
+            return _parse_content(_KEYS[key], content, place)
     if not isinstance(body, Mapping):
         raise InvalidValue(place, shown(body), 'a value such as {"stringValue": "x"}')
     filled = [(str(key), content) for key, content in body.items() if content is not None]

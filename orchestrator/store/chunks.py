@@ -31,6 +31,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.failpoints import failpoint
+from orchestrator.store import fused_chunks
 from orchestrator.store.changes import EndedChild, Fired, NewExecution, Refusal
 from orchestrator.store.commits import ARRIVE, BY_KEY, arrive, bind
 from orchestrator.store.creation import insert_executions
@@ -158,6 +159,30 @@ class ChunkStore:
         """
         failpoint("commit.before")
         seen = done - len(ended) - len(begun)
+        is_fusible = not self.database.is_sqlite and bool(ended) and not begun
+        try:
+            if is_fusible:
+                failpoint("commit.inside")  # a statement has no inside
+                written = fused_chunks.write(self.database, claimed, ended, seen=seen, done=done)
+            else:
+                written = self._write(claimed, ended, begun, seen=seen, done=done)
+        except sa.exc.IntegrityError:
+            if self._done(claimed) == seen:
+                raise
+            return Refusal.FENCED  # somebody else has written them
+        if not isinstance(written, Refusal):
+            failpoint("commit.after")
+        return written
+
+    def _write(
+        self,
+        claimed: ClaimedChunk,
+        ended: Sequence[EndedChild],
+        begun: Sequence[NewExecution],
+        *,
+        seen: int,
+        done: int,
+    ) -> tuple[Fired, ...] | Refusal:
         try:
             with self.database.begin() as connection:
                 insert_ended(connection, claimed, ended)
@@ -169,11 +194,6 @@ class ChunkStore:
                 failpoint("commit.inside")
         except _Refused:
             return Refusal.FENCED
-        except sa.exc.IntegrityError:
-            if self._done(claimed) == seen:
-                raise
-            return Refusal.FENCED  # somebody else has written them
-        failpoint("commit.after")
         return fired
 
     def is_held(self, claimed: ClaimedChunk) -> bool:

@@ -1,7 +1,8 @@
 """Writing sub-executions that are over already: their rows as they would stand after claims and commits of their own.
 
-Within the transaction of ``ChunkStore.write``. Most of a chunk is the same for all of it, so it is sent once; what
-differs goes to PostgreSQL as one JSON document: arrays would do as well, but the driver takes long to quote them.
+Within the transaction of ``ChunkStore.write``, or as parts of the one statement of ``store.fused_chunks``. Most of a
+chunk is the same for all of it, so it is sent once; what differs goes to PostgreSQL as one JSON document: arrays would
+do as well, but the driver takes long to quote them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from orchestrator.store.kinds import Method
 from orchestrator.store.rows import ClaimedChunk, dump_parameters
 from orchestrator.store.tables import executions, history
 
-_INSERT_EXECUTIONS: Final = """
+INSERT_EXECUTIONS: Final = """
 INSERT INTO executions (
   project, location, integration, version_id, trigger_id, method, executor, root_id,
   parent_id, parent_task, parent_attempt, parent_round, priority,
@@ -29,14 +30,14 @@ SELECT
   %(project)s, %(location)s, %(integration)s, %(version_id)s, %(trigger_id)s, %(method)s, %(executor)s, %(root_id)s,
   %(parent_id)s, %(parent_task)s, %(parent_attempt)s, %(parent_round)s, %(priority)s,
   own.*, own.ended_at
-FROM json_to_recordset(%(rows)s::json) AS own (
+FROM json_to_recordset(%(executions)s::json) AS own (
   id text, state text, revision int, progress text, request text, response text, error text, position int,
   created_at timestamptz, ended_at timestamptz
 )
 """
-_INSERT_HISTORY: Final = """
+INSERT_HISTORY: Final = """
 INSERT INTO history (execution_id, revision, entry)
-SELECT * FROM json_to_recordset(%(rows)s::json) AS own (execution_id text, revision int, entry text)
+SELECT * FROM json_to_recordset(%(entries)s::json) AS own (execution_id text, revision int, entry text)
 """
 
 
@@ -44,20 +45,33 @@ def insert_ended(connection: sa.Connection, claimed: ClaimedChunk, ended: Sequen
     """The executions and their history."""
     if not ended:
         return
-    shared, own = _shared(claimed), [_own(each) for each in ended]
-    entries = [
+    if connection.dialect.name == "sqlite":
+        shared = _shared(claimed)
+        rows = [shared | row | {"updated_at": row["ended_at"]} for row in map(_own, ended)]
+        connection.execute(sa.insert(executions), rows)
+        if entries := _entries(ended):
+            connection.execute(sa.insert(history), entries)
+    else:
+        values = texts_of_ended(claimed, ended)
+        connection.exec_driver_sql(INSERT_EXECUTIONS, values)
+        connection.exec_driver_sql(INSERT_HISTORY, values)
+
+
+def texts_of_ended(claimed: ClaimedChunk, ended: Sequence[EndedChild]) -> dict[str, Any]:
+    """What the two statements take."""
+    own = [_own(each) for each in ended]
+    return _shared(claimed) | {
+        "executions": json.dumps(own, default=datetime.isoformat),
+        "entries": json.dumps(_entries(ended)),
+    }
+
+
+def _entries(ended: Sequence[EndedChild]) -> list[dict[str, Any]]:
+    return [
         {"execution_id": each.id, "revision": revision, "entry": to_json_text(entry.to_json())}
         for each in ended
         for revision, entry in enumerate(each.entries, 1)
     ]
-    if connection.dialect.name == "sqlite":
-        rows = [{**shared, **row, "updated_at": row["ended_at"]} for row in own]
-        connection.execute(sa.insert(executions), rows)
-        if entries:
-            connection.execute(sa.insert(history), entries)
-    else:
-        connection.exec_driver_sql(_INSERT_EXECUTIONS, shared | {"rows": json.dumps(own, default=datetime.isoformat)})
-        connection.exec_driver_sql(_INSERT_HISTORY, {"rows": json.dumps(entries)})
 
 
 def _shared(claimed: ClaimedChunk) -> dict[str, Any]:

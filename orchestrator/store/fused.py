@@ -33,7 +33,7 @@ from orchestrator.store.kinds import AttemptKey, Phase, owner_of
 from orchestrator.store.rows import Claimed, StoredExecution, to_stored
 from orchestrator.store.tables import Instant, executions
 
-_DIVISION_BY_ZERO: Final = "22012"
+DIVISION_BY_ZERO: Final = "22012"
 _COLUMNS: Final = tuple(each.name for each in executions.c)
 _CLAIMED: Final = (*_COLUMNS, "attempt_began_at", "next_position", "carry", "attempt_executor", "clock", "changed")
 _INSTANTS: Final = (
@@ -101,12 +101,12 @@ _KEPT: Final = """kept AS (
   ON CONFLICT (execution_id, key) DO UPDATE SET value = excluded.value
 )"""
 _FORGOTTEN: Final = "forgotten AS (DELETE FROM parameters USING advanced WHERE execution_id = advanced.id)"
-_ARRIVED: Final = """arrived AS (
+ARRIVED: Final = """arrived AS (
   UPDATE live_attempts
-  SET arrived = arrived + 1, phase = CASE WHEN arrived + 1 >= children THEN 'join' ELSE 'wait' END,
+  SET arrived = arrived + {count}, phase = CASE WHEN arrived + {count} >= children THEN 'join' ELSE 'wait' END,
     queued_at = clock_timestamp(), published_at = NULL
   WHERE execution_id = %(parent_id)s AND task_number = %(parent_number)s AND attempt = %(parent_attempt)s
-    AND round = %(parent_round)s AND phase = 'wait' AND (SELECT count(*) FROM {after}) > 0
+    AND round = %(parent_round)s AND phase = 'wait'{also} AND (SELECT count(*) FROM {after}) > 0
   RETURNING phase, executor
 )"""
 _WHOLE_OR_NOTHING: Final = """1 / (CASE
@@ -189,7 +189,7 @@ def commit(database: Database, change: Commit) -> tuple[Fired, ...] | Refusal:
         with database.autocommit() as cursor:
             is_advanced, _, phase, executor = cursor.execute(text, _values(change, join)).fetchone()
     except Exception as error:
-        if getattr(error, "sqlstate", None) == _DIVISION_BY_ZERO:
+        if getattr(error, "sqlstate", None) == DIVISION_BY_ZERO:
             return Refusal.FENCED
         raise
     if not is_advanced:
@@ -209,7 +209,7 @@ def _statement(*, is_over: bool, releases: bool, readies: bool, keeps: bool, joi
         *([_READIED] if readies else []),
         *([_KEPT] if keeps else []),
         *([_FORGOTTEN] if is_over else []),
-        *([_ARRIVED.format(after=after)] if joins else []),
+        *([ARRIVED.format(after=after, count=1, also="")] if joins else []),
     ]
     checks = {
         "whole": _WHOLE_OR_NOTHING if releases else "1",

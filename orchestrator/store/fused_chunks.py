@@ -1,0 +1,73 @@
+"""Writing a part of a chunk on PostgreSQL as one statement, as ``store.fused`` does with claims and commits.
+
+It says the same as the transaction of ``ChunkStore.write``, which SQLite takes, and parts with sub-executions that are
+begun. The lock of the parent's row, which the other chunks of the round wait for, is held for one statement and its
+commit, where it would be held for three round trips more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from orchestrator.store.changes import EndedChild, Fired, Refusal
+from orchestrator.store.database import Database
+from orchestrator.store.ended import INSERT_EXECUTIONS, INSERT_HISTORY, texts_of_ended
+from orchestrator.store.fused import ARRIVED, DIVISION_BY_ZERO
+from orchestrator.store.kinds import Phase
+from orchestrator.store.rows import ClaimedChunk
+
+_WRITE: Final = """
+WITH made AS (
+  {executions} RETURNING 1
+), recorded AS (
+  {history}
+), wanted AS (
+  SELECT FROM executions
+  WHERE id = %(parent_id)s AND signal IS NULL AND (SELECT count(*) FROM made) > 0 FOR NO KEY UPDATE
+), moved AS (
+  {move}
+  WHERE execution_id = %(parent_id)s AND task_number = %(parent_number)s AND attempt = %(parent_attempt)s
+    AND round = %(parent_round)s AND first_position = %(first_position)s AND worker = %(worker)s AND done = %(seen)s
+    AND EXISTS (SELECT FROM wanted)
+  RETURNING 1
+), {arrived}
+SELECT phase, executor FROM arrived
+UNION ALL SELECT NULL, NULL WHERE 1 / (SELECT count(*) FROM arrived) = 0"""
+_ARRIVED: Final = ARRIVED.format(after="moved", count="%(count)s", also=" AND stop_at IS NULL")
+
+
+def _write(move: str) -> str:
+    return _WRITE.format(executions=INSERT_EXECUTIONS, history=INSERT_HISTORY, move=move, arrived=_ARRIVED)
+
+
+_MOVE_ON: Final = _write("UPDATE chunks SET done = %(done)s")
+_FINISH: Final = _write("DELETE FROM chunks")
+
+
+def write(
+    database: Database, claimed: ClaimedChunk, ended: Sequence[EndedChild], *, seen: int, done: int
+) -> tuple[Fired, ...] | Refusal:
+    """What ``ChunkStore.write`` says, for a part of which something is over and nothing else is begun.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: one of them has a row already.
+    """
+    chunk = claimed.chunk
+    values = texts_of_ended(claimed, ended) | {
+        "parent_number": chunk.key.number,
+        "first_position": chunk.key.first_position,
+        "worker": claimed.worker,
+        "seen": seen,
+        "done": done,
+        "count": len(ended),
+    }
+    try:
+        with database.autocommit() as cursor:
+            statement = _FINISH if done == len(chunk.requests) else _MOVE_ON
+            phase, executor = cursor.execute(statement, values).fetchone()
+    except Exception as error:
+        if getattr(error, "sqlstate", None) == DIVISION_BY_ZERO:
+            return Refusal.FENCED
+        raise
+    return (Fired(key=chunk.key.join, executor=executor),) if phase == Phase.JOIN else ()
