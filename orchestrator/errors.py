@@ -161,6 +161,49 @@ class NotAllowed(AccessError):
         return f"{self.actor} may not do this: it needs a key with the scope {self.scope!r}"
 
 
+class OtherExecutor(AccessError):
+    """The key is good, but for another executor."""
+
+    def __init__(self, actor: str, executor: str, wanted: Sequence[str]) -> None:
+        super().__init__(actor, executor, tuple(wanted))
+        self.actor, self.executor, self.wanted = actor, executor, tuple(wanted)
+
+    def __str__(self) -> str:
+        others = ", ".join(map(repr, self.wanted))
+        return f"{self.actor} may use executor {self.executor!r} alone, and this would use {others}"
+
+
+class KeyRefused(AccessError):
+    """Nobody knows who asks. ``reason`` and ``key_id`` are for our logs: whoever asks is not told which it was."""
+
+    def __init__(self, reason: str, key_id: str = "") -> None:
+        super().__init__(reason, key_id)
+        self.reason, self.key_id = reason, key_id
+
+    def __str__(self) -> str:
+        return (
+            "this API key is not valid: it was mistyped, never made, revoked, or has expired; "
+            "`orchestrator keys create NAME --scope read` makes one"
+        )
+
+
+class KeyMissing(KeyRefused):
+    """A request without a key."""
+
+    def __str__(self) -> str:
+        return (
+            "this needs an API key: send it as a header `Authorization: Bearer KEY` or `X-Api-Key: KEY`, or under /v1/ "
+            "as `?key=KEY`; `orchestrator keys create NAME --scope read` makes one"
+        )
+
+
+class KeysDiffer(KeyRefused):
+    """A request with several keys that are not the same."""
+
+    def __str__(self) -> str:
+        return "this request has several API keys that differ (in headers, or in the URL): send one of them alone"
+
+
 # -- what a task met while it ran ----------------------------------------------------------------------------------
 
 
@@ -237,6 +280,17 @@ class IntegrationNotFound(StoreError):
     def __str__(self) -> str:
         trigger = f" with trigger {self.trigger_id!r}" if self.trigger_id else ""
         return f"no published integration {self.name!r}{trigger}; publish it first, or run with --with ITS_FILE"
+
+
+class KeyNotFound(StoreError):
+    """No API key has this id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(key_id)
+        self.key_id = key_id
+
+    def __str__(self) -> str:
+        return f"there is no API key with the id {self.key_id!r}; `orchestrator keys list` shows those that are there"
 
 
 class SchemaOutdated(StoreError):

@@ -13,6 +13,7 @@ from orchestrator.service.plans import Plans
 from orchestrator.store.chunks import ChunkStore
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.keys import KeyStore
 from orchestrator.store.outbox import Outbox
 from orchestrator.store.rows import LiveAttempt
 from orchestrator.store.signals import SignalStore
@@ -49,6 +50,7 @@ class Services:
     outbox: Outbox
     guard: Guard
     versions: VersionStore
+    keys: KeyStore
     plans: Plans
     types: TaskTypes
     publisher: Publisher
@@ -79,6 +81,7 @@ class Services:
             outbox=Outbox(database),
             guard=guard,
             versions=versions,
+            keys=KeyStore(database),
             plans=Plans(versions, types),
             types=types,
             publisher=publisher,

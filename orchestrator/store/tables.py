@@ -16,6 +16,7 @@
   time, which run, which wait, and which have started lately.
 * ``workers``: who works, by heartbeat; an attempt is held for as long as its owner's heartbeat lasts.
 * ``duties``: what one worker at a time does for all, and whose turn it is.
+* ``keys``: who may ask over the network, and for what; never the key itself.
 * ``celery_*``: results, groups and chords of tasks that are not ours but use our result backend.
 
 JSON is kept as ASCII text, not as ``jsonb``: a NUL, a lone surrogate, an int64 and ``-0.0`` come back as they went in.
@@ -222,6 +223,7 @@ executions = sa.Table(
     sa.Column("replay_mode", sa.String(32)),
     sa.Column("replay_reason", sa.Text),
     sa.Column("stage", sa.String(9), generated(STAGE)),  # what the list by states goes by; NULL: SUCCEEDED
+    sa.Column("submitted_by", sa.Text),  # NULL: a schedule, or its parent
     _partial(
         "executions_request_ix",
         *("request_id", "project", "location", "integration"),
@@ -428,6 +430,24 @@ duties = sa.Table(
     sa.Column("holder", sa.String(256), nullable=False),  # ``workers.id``
     sa.Column("term", sa.Integer, nullable=False),  # counts the holders: what one of an earlier term writes is refused
     sa.Column("until", Instant, nullable=False, server_default=now()),
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.String(8), primary_key=True),  # a part of the key's text
+    sa.Column("name", sa.String(128), nullable=False),  # the same for the keys that replace each other
+    sa.Column("hash", sa.String(64), nullable=False),  # SHA-256 of the text, which is kept nowhere
+    sa.Column("scopes", sa.Text, nullable=False),  # JSON: a list of model.keys.Scope
+    sa.Column("executor", sa.String(128)),  # NULL: any
+    sa.Column("actor", sa.String(256), nullable=False),  # who did it, whenever something is done with this key
+    sa.Column("created_at", Instant, nullable=False, server_default=now()),
+    sa.Column("created_by", sa.String(256), nullable=False),
+    sa.Column("expires_at", Instant),
+    sa.Column("revoked_at", Instant),
+    sa.Column("revoked_by", sa.String(256)),
+    sa.Column("last_used_at", Instant),  # to the minute: store.keys
+    sa.UniqueConstraint("hash"),
 )
 
 celery_results = sa.Table(

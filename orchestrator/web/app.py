@@ -6,24 +6,25 @@ Handlers are plain functions, which the server runs in threads, because the stor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from fastapi import FastAPI
 
-from fastapi import FastAPI, Request, Response
-
-from orchestrator.model.keys import ANYONE
 from orchestrator.runtime.app import Runtime
+from orchestrator.web.auth import AskForKey, LetAnyoneIn
 from orchestrator.wire.google.api import google_router
 
 
-def make_web_app(runtime: Runtime) -> FastAPI:
-    """The app over what ``bootstrap(settings, raises=True)`` has put together."""
+def make_web_app(runtime: Runtime, *, authenticate: bool = True) -> FastAPI:
+    """The app over what ``bootstrap(settings, raises=True)`` has put together.
+
+    Args:
+        runtime: its services.
+        authenticate: ask for a key; otherwise anyone may do anything.
+    """
     app = FastAPI(title="Execution orchestrator")
     app.state.services = runtime.services
-    app.middleware("http")(_let_anyone_in)
+    if authenticate:
+        app.add_middleware(AskForKey, services=runtime.services)
+    else:
+        app.add_middleware(LetAnyoneIn)
     app.include_router(google_router())
     return app
-
-
-async def _let_anyone_in(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    request.state.caller = ANYONE
-    return await go_on(request)

@@ -17,11 +17,11 @@ from tests.services import free_port
 
 
 @contextmanager
-def served(system: System) -> Iterator[str]:
-    """The base URL of an API server over the system's database and broker."""
+def served(system: System, *, authenticate: bool = False) -> Iterator[str]:
+    """The base URL of an API server over the system's database and broker; whether it asks for keys."""
     runtime = bootstrap(system.settings, raises=True)
     try:
-        with listening(make_web_app(runtime)) as url:
+        with listening(make_web_app(runtime, authenticate=authenticate)) as url:
             yield url
     finally:
         runtime.database.close()
