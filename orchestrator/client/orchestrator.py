@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.client.control import user
+from orchestrator.client.keys import Keys
 from orchestrator.client.schedules import Schedules
 from orchestrator.client.submitting import Submitting
 from orchestrator.client.suspensions import Suspensions
@@ -51,6 +52,11 @@ class Orchestrator(Submitting):
     def limits(self) -> LimitStore:
         """How many executions may run at once, which do, and which wait."""
         return LimitStore(self._open().database)
+
+    @property
+    def keys(self) -> Keys:
+        """Who may ask over the network."""
+        return Keys(lambda: self._open().services, user=user)
 
     # -- steering --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,148 @@
+"""Keys, as the users of the real client hand them over, and what they are told of one that is not good."""
+
+import logging
+from datetime import UTC, datetime
+
+import google.auth.api_key
+import httplib2
+import httpx
+import pytest
+import sqlalchemy as sa
+from google.oauth2.credentials import Credentials
+from googleapiclient.errors import HttpError
+
+from orchestrator.store.tables import keys
+from tests.clients.google.conftest import LOCATION, client_of
+from tests.clients.serving import served
+from tests.integration.system import running_system
+from tests.services import redis_url
+
+pytestmark = pytest.mark.services
+
+NAME = f"{LOCATION}/integrations/i/executions/nothing"
+HOW_TO_GET_ONE = "`orchestrator keys create NAME --scope read` makes one"
+WAYS = {
+    "token": lambda key: {"credentials": Credentials(key)},
+    "developer key": lambda key: {"developerKey": key, "http": httplib2.Http()},
+    "api key": lambda key: {"credentials": google.auth.api_key.Credentials(key)},
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A system without workers, and the URL of its server, which asks for keys."""
+    folder = tmp_path_factory.mktemp("access")
+    with (
+        running_system(folder, database="sqlite", broker_url=redis_url(), workers=0) as system,
+        served(system, authenticate=True) as url,
+    ):
+        yield system, url
+
+
+@pytest.fixture
+def make(guarded):
+    return lambda *scopes, **more: guarded[0].client.keys.create("ci", scopes=scopes or ["read"], **more)
+
+
+@pytest.fixture
+def refusal(guarded):
+    """What the client's user is told of a look at an execution."""
+
+    def refusal(**credentials):
+        with client_of(guarded[1], **credentials) as client, pytest.raises(HttpError) as caught:
+            client.projects().locations().integrations().executions().get(name=NAME).execute()
+        return caught.value.status_code, caught.value.reason
+
+    return refusal
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_good_key_is_let_in(make, refusal, way):
+    status, reason = refusal(**WAYS[way](make().text))
+
+    assert status == 404  # there is no such execution, which only who may look is told
+    assert "nothing" in reason
+
+
+def test_other_clients_may_send_it_in_a_header_of_its_own(guarded, make):
+    answer = httpx.get(f"{guarded[1]}/v1/{NAME}", headers={"X-Api-Key": make().text})
+
+    assert answer.status_code == 404
+
+
+def test_without_a_key_one_is_told_how_to_get_one(refusal):
+    """Not the InvalidOperation of credentials that cannot be renewed, which is what a 401 would be."""
+    status, reason = refusal()
+
+    assert status == 403
+    assert reason.startswith("this needs an API key")
+    assert reason.endswith(HOW_TO_GET_ONE)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("what", ["wrong", "revoked", "expired"])
+def test_a_key_that_is_not_good_is_refused_with_a_way_out(guarded, make, refusal, way, what):
+    system, _ = guarded
+    made = make()
+    if what == "revoked":
+        system.client.keys.revoke(made.key.id)
+    elif what == "expired":
+        with system.database.begin() as connection:
+            past = datetime(2020, 1, 1, tzinfo=UTC)
+            connection.execute(sa.update(keys).where(keys.c.id == made.key.id).values(expires_at=past))
+
+    status, reason = refusal(**WAYS[way]("wrong" if what == "wrong" else made.text))
+
+    assert status == 403
+    assert reason.startswith("this API key is not valid")
+    assert reason.endswith(HOW_TO_GET_ONE)
+
+
+def test_a_key_is_refused_from_the_request_on_that_follows_its_end(guarded, make):
+    made = make()
+    with client_of(guarded[1], credentials=Credentials(made.text)) as client:
+        look = client.projects().locations().integrations().executions().get(name=NAME)
+        with pytest.raises(HttpError, match="404"):
+            look.execute()
+
+        guarded[0].client.keys.revoke(made.key.id)
+
+        with pytest.raises(HttpError, match="403"):
+            look.execute()
+
+
+def test_a_key_without_the_scope_is_told_which(make, refusal):
+    status, reason = refusal(credentials=Credentials(make("run", "control").text))
+
+    assert status == 403
+    assert reason == "key:ci may not do this: it needs a key with the scope 'read'"
+
+
+def test_a_developer_key_beside_another_token_is_refused(make, refusal):
+    status, reason = refusal(credentials=Credentials(make().text), developerKey=make().text)
+
+    assert status == 403
+    assert "several API keys that differ" in reason
+
+
+def test_our_own_paths_ask_for_a_key_as_http_does(guarded):
+    answer = httpx.get(f"{guarded[1]}/no-such-page")
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_no_log_has_a_key(guarded, make, refusal, caplog):
+    """The server's own log of what was asked has the URL in it."""
+    good = make()
+    with caplog.at_level(logging.DEBUG):
+        for way in WAYS.values():
+            refusal(**way(good.text))
+        guarded[0].client.keys.revoke(good.key.id)
+        for way in WAYS.values():
+            refusal(**way(good.text))
+    served_records = [each for each in caplog.records if each.name.startswith(("uvicorn", "orchestrator"))]
+
+    assert sum(each.name == "uvicorn.access" for each in served_records) == 6
+    assert sum(each.message == "request refused" for each in served_records) == 3
+    assert good.text.rpartition("_")[2] not in repr([(each.getMessage(), vars(each)) for each in served_records])
