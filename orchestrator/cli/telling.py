@@ -57,7 +57,8 @@ def difference_lines(found: SnapshotDifference) -> Iterator[str]:
 def log_lines(execution: Execution, entries: Sequence[Entry], *, tracebacks: bool) -> Iterator[str]:
     """One line for each entry, between those of the beginning and the end of the execution."""
     names = {task.number: clean(task.name) for task in execution.tasks}
-    yield _line(execution.created_at, "execution created", [f"of {clean(execution.integration)!r}"])
+    by = "" if execution.submitted_by is None else f"by {clean(execution.submitted_by)}"
+    yield _line(execution.created_at, "execution created", [f"of {clean(execution.integration)!r}", by])
     for entry in entries:
         yield _line(entry.ended_at, entry.kind, _entry_facts(entry, names))
         if tracebacks and entry.error is not None and entry.error.traceback:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from orchestrator.client.control import Control
+from orchestrator.client.control import Control, user
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.validate import check_integration
 from orchestrator.errors import UnreadableDefinition
@@ -114,6 +114,7 @@ class Submitting(Control):
         execution_id: str | None = None,
         request_id: str | None = None,
         wait_s: float = 0.0,
+        actor: str | None = None,
     ) -> str:
         """Start an execution, now or later, and come back at once.
 
@@ -129,6 +130,7 @@ class Submitting(Control):
             execution_id: an id of your own: 1 to 36 letters, digits and hyphens.
             request_id: likewise; a second call with the same one for the same integration starts nothing.
             wait_s: how long to wait for room if ``max_queue_depth`` is set and a queue that it starts in is full.
+            actor: who wants it, kept; default: this operating system's user.
 
         Returns:
             The execution's id; of the first one, if its ``request_id`` is known.
@@ -149,6 +151,7 @@ class Submitting(Control):
             execution_id=execution_id,
             request_id=request_id,
             wait_s=wait_s,
+            actor=actor or user(),
         )
         check_wishes(wishes)
         version, version_id = self._find_or_read(definition, trigger=trigger)
@@ -178,6 +181,7 @@ class Submitting(Control):
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         wait_s: float = 0.0,
+        actor: str | None = None,
     ) -> list[str]:
         """Start an execution for each of many inputs, several times as quick as one by one.
 
@@ -199,6 +203,7 @@ class Submitting(Control):
             priority: 0 to 9, the most urgent.
             wait_s: how long to wait for room each time that ``max_queue_depth`` is reached; what fits is started
                 meanwhile. Without it there has to be room for all.
+            actor: who wants them.
 
         Returns:
             The executions' ids, in the order of the inputs; of the first one, where a request id is known.
@@ -214,7 +219,13 @@ class Submitting(Control):
                 those in ``ids``.
         """
         wishes = Wishes(
-            method=method, executor=executor, at=at, deadline_s=deadline_s, priority=priority, wait_s=wait_s
+            method=method,
+            executor=executor,
+            at=at,
+            deadline_s=deadline_s,
+            priority=priority,
+            wait_s=wait_s,
+            actor=actor or user(),
         )
         check_wishes(wishes)
         version, version_id = self._find_or_read(definition, trigger=trigger)

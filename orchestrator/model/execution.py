@@ -24,7 +24,8 @@ class Execution:
     """One execution, with the sub-executions it has started.
 
     ``attempts`` has one for each run: a restart begins another. ``snapshots`` holds the latest one, or all, or none:
-    whatever was asked for. ``is_original_gone``: what it replays was deleted.
+    whatever was asked for. ``is_original_gone``: what it replays was deleted. ``submitted_by``: who wanted it; None if
+    that was a schedule, or its parent.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Execution:
     replay_reason: str = ""
     is_original_gone: bool = False
     replays: tuple[str, ...] = ()
+    submitted_by: str | None = None
 
     @property
     def name(self) -> str:

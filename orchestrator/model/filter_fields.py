@@ -65,6 +65,7 @@ EXECUTOR: Final = Field("executor", Kind.TEXT, ("executor_id",))
 PARENT_ID: Final = Field("parent_id", Kind.TEXT, ("parent",))
 ROOT_ID: Final = Field("root_id", Kind.TEXT, ("root",))
 REQUEST_ID: Final = Field("request_id", Kind.TEXT)
+SUBMITTED_BY: Final = Field("submitted_by", Kind.TEXT)
 REPLAY_OF: Final = Field("replay_of", Kind.TEXT, ("original_execution_info_id",))
 STATE: Final = Field("state", Kind.CHOICE, ("event_execution_state",), _STATES)
 METHOD: Final = Field("execution_method", Kind.CHOICE, ("method",), _METHODS)
@@ -82,7 +83,7 @@ PARAMETER: Final = Field("parameter", Kind.PARAMETER)  # ``parameter.NAME``: the
 FIELDS: Final = (
     *(EXECUTION_ID, INTEGRATION, TRIGGER_ID, STATE, EXECUTOR, METHOD, PRIORITY),
     *(CREATE_TIME, UPDATE_TIME, END_TIME, SCHEDULE_TIME, DURATION),
-    *(PARENT_ID, ROOT_ID, REQUEST_ID, REPLAY_OF, PROJECT, LOCATION),
+    *(PARENT_ID, ROOT_ID, REQUEST_ID, SUBMITTED_BY, REPLAY_OF, PROJECT, LOCATION),
     *(PARAMETER, PARAMETER_KEY, PARAMETER_VALUE, PARAMETER_TYPE),
 )
 

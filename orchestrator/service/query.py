@@ -130,6 +130,7 @@ class TreeReader:
             replay_of=None if stored.replay is None else stored.replay.of,
             replay_mode="" if stored.replay is None else stored.replay.mode,
             replay_reason="" if stored.replay is None else stored.replay.reason,
+            submitted_by=stored.submitted_by,
         )
 
 

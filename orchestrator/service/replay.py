@@ -209,6 +209,7 @@ def prepare(wish: ReplayWish, services: Services) -> Prepared:
         new,
         replay=Replay(of=stored.id, mode=mode.value, reason=wish.reason),
         deadline_s=_deadline_s(stored),
+        submitted_by=wish.actor or None,
         recorded=_entry(new, plan, changes, actor=wish.actor, original=original, mode=mode),
     )
     return Prepared(original=original, plan=plan, mode=mode, reuse=reuse, new=new)

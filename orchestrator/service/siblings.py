@@ -198,6 +198,7 @@ class Siblings:
             deadline_at=None,
             request_id=None,
             replay=None,
+            submitted_by=None,
             **self._shared,
         )
         first = start.dispatch[0]

@@ -15,6 +15,7 @@ from orchestrator.engine.plan import Plan
 from orchestrator.engine.validate import check_integration
 from orchestrator.errors import InvalidValue, UnknownParameter
 from orchestrator.failpoints import failpoint
+from orchestrator.model.fields import is_storable
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.values import Value, coerce, from_python
 from orchestrator.service.backpressure import await_room
@@ -24,6 +25,7 @@ from orchestrator.store.changes import Created, NewExecution
 from orchestrator.store.kinds import DEFAULT_EXECUTOR, DEFAULT_LOCATION, DEFAULT_PRIORITY, DEFAULT_PROJECT, Hold, Method
 
 MAX_DEADLINE_S: Final = 10 * 365.25 * 86_400
+MAX_ACTOR: Final = 256  # characters of the name of who submits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +65,7 @@ class Wishes:
         execution_id: chosen by the caller: 1 to 36 letters, digits and hyphens.
         request_id: the same one for the same integration gives the first execution back; likewise up to 36.
         wait_s: how long to wait for room in a full queue (``backpressure``).
+        actor: who wants it; kept.
     """
 
     method: Method = Method.POST_TO_QUEUE
@@ -73,6 +76,7 @@ class Wishes:
     execution_id: str | None = None
     request_id: str | None = None
     wait_s: float = 0.0
+    actor: str | None = None
 
 
 _NO_WISHES: Final = Wishes()
@@ -83,7 +87,7 @@ def check_wishes(wishes: Wishes) -> None:
 
     Raises:
         InvalidValue: a time without a zone, a deadline that has passed already, a priority or an id of another form,
-            a wait of less than nothing.
+            a wait of less than nothing, the name of who wants it empty, too long or such as no database keeps.
     """
     if wishes.at is not None and wishes.at.tzinfo is None:
         raise InvalidValue("at", wishes.at.isoformat(), "a time with its zone, such as 2026-01-31T12:00:00Z")
@@ -94,6 +98,9 @@ def check_wishes(wishes: Wishes) -> None:
         raise InvalidValue("priority", str(wishes.priority), f"0 to {MOST_URGENT}, the most urgent")
     if not wishes.wait_s >= 0:  # nor NaN
         raise InvalidValue("wait", f"{wishes.wait_s:g} s", "seconds to wait for room, 0 for not at all")
+    if wishes.actor is not None and not (0 < len(wishes.actor) <= MAX_ACTOR and is_storable(wishes.actor)):
+        expected = f"who wants it: 1 to {MAX_ACTOR} characters without NUL and surrogates"
+        raise InvalidValue("actor", repr(wishes.actor)[:60], expected)
     check_ids(wishes.execution_id, wishes.request_id)
 
 
@@ -157,7 +164,13 @@ def to_new(plan: Plan, given: Mapping[str, Value], *, version_id: str, place: Pl
         hold=None if wishes.at is None else Hold.SCHEDULED,
         priority=wishes.priority,
     )
-    return replace(new, scheduled_at=wishes.at, deadline_s=wishes.deadline_s, request_id=wishes.request_id)
+    return replace(
+        new,
+        scheduled_at=wishes.at,
+        deadline_s=wishes.deadline_s,
+        request_id=wishes.request_id,
+        submitted_by=wishes.actor,
+    )
 
 
 def store_once(new: Sequence[NewExecution], services: Services) -> Created:

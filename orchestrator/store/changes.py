@@ -71,6 +71,7 @@ class NewExecution:
     is_limited: bool = False  # one of them does
     undecided: str = ""  # its progress if it has to wait for one of them
     parameters: Mapping[str, Value] = field(default_factory=dict)  # that differ from the request: a replay's
+    submitted_by: str | None = None  # who wanted it, if it is not the clock or its parent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -134,6 +134,7 @@ def execution_row(new: NewExecution, deadline_at: datetime | None) -> dict[str, 
         "replay_of": new.replay and new.replay.of,
         "replay_mode": new.replay and new.replay.mode,
         "replay_reason": new.replay and new.replay.reason,
+        "submitted_by": new.submitted_by,
     }
     if deadline_at is not None and new.deadline_s is not None and new.scheduled_at is None:
         row["created_at"] = deadline_at - timedelta(seconds=new.deadline_s)  # one look at the clock for both

@@ -85,6 +85,7 @@ _COLUMNS: Final[dict[Field, sa.ColumnElement[Any]]] = {
     fields.PARENT_ID: executions.c.parent_id,
     fields.ROOT_ID: executions.c.root_id,
     fields.REQUEST_ID: executions.c.request_id,
+    fields.SUBMITTED_BY: executions.c.submitted_by,
     fields.REPLAY_OF: executions.c.replay_of,
     fields.STATE: executions.c.state,
     fields.METHOD: executions.c.method,

@@ -66,6 +66,7 @@ class StoredExecution:
     deadline_at: datetime | None
     request_id: str | None
     replay: Replay | None
+    submitted_by: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,6 +253,7 @@ def to_stored(row: Any) -> StoredExecution:
         deadline_at=row.deadline_at,
         request_id=row.request_id,
         replay=_to_replay(row),
+        submitted_by=row.submitted_by,
     )
 
 

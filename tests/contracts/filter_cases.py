@@ -69,6 +69,7 @@ ROWS = st.fixed_dictionaries(
         "parent_id": st.none() | TEXTS,
         "root_id": TEXTS,
         "replay_of": st.none() | TEXTS,
+        "submitted_by": st.none() | TEXTS,
         "request": PARAMETERS,
         "response": st.none() | PARAMETERS,
     }
@@ -223,6 +224,7 @@ TERMS = st.one_of(
     of_text("parent_id", "parent_id"),
     of_text("root_id", "root_id"),
     of_text("replay_of", "replay_of"),
+    of_text("submitted_by", "submitted_by"),
     of_choice("state", "state", STATES),
     of_choice("event_execution_state", "state", STATES),
     of_choice("execution_method", "method", METHODS),

@@ -111,7 +111,8 @@ def test_executions_are_created_together_or_not_at_all(database, store):
 
 def test_what_is_created_with_something_unusual_is_stored_like_what_is_created_alone(database, store):
     """PostgreSQL has a statement of its own for the usual; ``make_execution`` fills what they could differ in."""
-    given = {"request": {"a": text("ä \0 \ud800 '")}, "ready": (1, make_attempt(2)), "priority": 7, "request_id": "x"}
+    given = {"request": {"a": text("ä \0 \ud800 '")}, "ready": (1, make_attempt(2)), "priority": 7}
+    given |= {"request_id": "x", "submitted_by": "ann"}
     version_id, parent = publish(database), link_to(start(database)[0], position=3)
     alone, beside = (
         make_execution(version_id, parent=parent, integration=name, **given) for name in ("alone", "beside")

@@ -325,7 +325,7 @@ FOUND = {  # how a list by each field is written, if an index leads to what fits
 # would save the few lists by these. They are looked for in the order of time, the newest first, until the page is full.
 WALKED = {
     *(fields.TRIGGER_ID, fields.EXECUTOR, fields.METHOD, fields.PRIORITY, fields.UPDATE_TIME, fields.END_TIME),
-    *(fields.SCHEDULE_TIME, fields.DURATION, fields.PROJECT, fields.LOCATION),
+    *(fields.SCHEDULE_TIME, fields.DURATION, fields.SUBMITTED_BY, fields.PROJECT, fields.LOCATION),
     *(fields.PARAMETER, fields.PARAMETER_KEY, fields.PARAMETER_VALUE, fields.PARAMETER_TYPE),
 }
 

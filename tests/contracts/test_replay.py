@@ -176,6 +176,7 @@ def test_the_history_begins_with_who_replayed_what(world):
 
     entry = world.history(second)[0]
     assert (entry.kind.value, entry.actor) == ("execution replayed", "ann")
+    assert world.look(second).submitted_by == "ann"
     assert entry.details == {"of": first, "mode": "REPLAY_MODE_FROM_BEGINNING"}
 
 

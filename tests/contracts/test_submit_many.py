@@ -56,6 +56,16 @@ def stored(database):
 # -- what is stored ------------------------------------------------------------------------------------------------
 
 
+def test_who_submitted_them_is_known_of_each(world, many):
+    many(numbers(3), actor="key:ci")
+    many(numbers(2))
+
+    assert sorted(by or "" for (by,) in rows(world.database, executions, executions.c.submitted_by)) == [
+        *("", ""),
+        *("key:ci",) * 3,
+    ]
+
+
 def test_each_input_is_an_execution_in_order_and_each_is_started_once(world, many):
     ids = many(numbers(5))
 

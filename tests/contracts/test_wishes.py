@@ -105,6 +105,14 @@ def test_a_request_id_starts_one_execution_however_many_send_it_at_once(world, s
     assert len(ids) == count(world.database) == 1
 
 
+@pytest.mark.parametrize("wishes", [{}, {"at": FAR}, {"deadline_s": 60.0}, {"request_id": "once"}])
+@pytest.mark.parametrize("actor", [None, "key:ci"])
+def test_who_submitted_an_execution_is_known(world, start, actor, wishes):
+    start(actor=actor, **wishes)
+
+    assert world.execution.submitted_by == actor
+
+
 def test_an_id_of_the_callers_own_is_the_executions(world, start):
     assert start(execution_id="order-42") == "order-42"
     with pytest.raises(ExecutionExists, match="'order-42' is there already"):
@@ -125,6 +133,9 @@ def test_an_id_of_the_callers_own_is_the_executions(world, start):
         ({"execution_id": "a/b"}, "execution id: found 'a/b', expected 1 to 36 letters, digits and hyphens"),
         ({"request_id": "x" * 37}, "request id: found"),
         ({"request_id": ""}, "request id: found ''"),
+        ({"actor": ""}, "actor: found '', expected who wants it: 1 to 256 characters"),
+        ({"actor": "a" * 257}, "actor: found"),
+        ({"actor": "a\0b"}, "actor: found"),
     ],
 )
 def test_a_wish_that_cannot_be_is_refused_and_nothing_is_stored(world, start, wishes, said):

@@ -204,7 +204,7 @@ def fixed(text):
 
 @pytest.mark.services
 def test_the_page_does_what_it_says_and_prints_what_it_shows(tmp_path):
-    env, output, compared = environment(tmp_path / ".orchestrator"), "", 0
+    env, output, compared = environment(tmp_path / ".orchestrator") | {"LOGNAME": "ann"}, "", 0
     for kind, info, text in blocks("docs/looking.md"):
         if info.startswith("file="):
             (tmp_path / info.removeprefix("file=")).write_text(text)

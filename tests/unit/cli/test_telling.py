@@ -39,7 +39,7 @@ def make_entry(kind=EntryKind.SUCCEEDED, *, seconds=1, number=1, **more):
     return Entry(kind=kind, task_number=number, attempt=1, started_at=at, ended_at=at, **more)
 
 
-def make_execution(state=ExecutionState.FAILED):
+def make_execution(state=ExecutionState.FAILED, **more):
     is_over = state.is_final
     return Execution(
         id="e1",
@@ -57,6 +57,7 @@ def make_execution(state=ExecutionState.FAILED):
         error=ErrorInfo(message="no\nmoney") if is_over else None,
         snapshot_number=1,
         tasks=(make_task(1, name="Charge\x1b[2J"), make_task(2)),
+        **more,
     )
 
 
@@ -107,6 +108,12 @@ def test_a_log_begins_with_the_creation_and_ends_with_the_end():
         "2026-01-31 12:00:09.000  execution over          FAILED, no money",
     ]
     assert len(logged(state=ExecutionState.PROCESSING)) == 1
+
+
+def test_a_log_says_who_wanted_the_execution():
+    first, *_ = log_lines(make_execution(submitted_by="key:ci\x1b[2J"), [], tracebacks=False)
+
+    assert first == "2026-01-31 12:00:00.000  execution created       of 'order', by key:ci?[2J"
 
 
 def test_a_log_line_says_who_what_and_why_and_nothing_that_moves_the_cursor():
