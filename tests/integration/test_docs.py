@@ -1,9 +1,10 @@
-"""Every command and file of the README, the tutorial and the page on submitting, as a reader would use them.
+"""Every command and file of the README, the tutorial, submitting and keys, as a reader would use them.
 
 A block ``yaml file=NAME`` or the like is a file, ``text file=NAME`` what a command has written into one. A block ``sh``
 is typed in, one of ``sh background`` is left running. Commands of one page share a shell's environment and a folder.
 """
 
+import json
 import os
 import re
 import shutil
@@ -92,6 +93,14 @@ def test_submitting_does_what_its_page_says(tmp_path):
     assert "customer 99 owes 10\n" in printed
     for name, count in (("ids.txt", 3), ("first.txt", 3), ("second.txt", 4)):
         assert len(set((tmp_path / name).read_text().split())) == count
+
+
+def test_keys_are_made_and_revoked_as_their_page_says(tmp_path):
+    printed = follow("docs/keys.md", tmp_path)
+
+    kept = json.loads((tmp_path / "keys.json").read_text())["keys"]
+    assert [(each["actor"], each["state"]) for each in kept] == [("key:ci", "REVOKED"), ("key:ci", "VALID")]
+    assert "['REVOKED', 'VALID', 'REVOKED']" in printed[-1]
 
 
 def test_the_readme_example_runs_as_it_stands(tmp_path):

@@ -1,7 +1,9 @@
 """Keys, as the users of the real client hand them over, and what they are told of one that is not good."""
 
 import logging
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import google.auth.api_key
 import httplib2
@@ -123,6 +125,19 @@ def test_a_developer_key_beside_another_token_is_refused(make, refusal):
 
     assert status == 403
     assert "several API keys that differ" in reason
+
+
+def test_the_client_is_built_as_the_page_says(guarded, make, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "keys.md").read_text()
+    (example,) = re.findall(r"^```python google\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.setenv("KEY", make().text)
+    monkeypatch.setenv("ORCHESTRATOR_URL", guarded[1])
+    names = {}
+
+    exec(compile(example, "keys.md", "exec"), names)
+
+    with names["integrations"] as client, pytest.raises(HttpError, match="404"):
+        client.projects().locations().integrations().executions().get(name=NAME).execute()
 
 
 def test_our_own_paths_ask_for_a_key_as_http_does(guarded):

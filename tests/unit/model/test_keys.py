@@ -1,6 +1,7 @@
 """The form of a key, and what is kept of it."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from orchestrator.model.keys import (
 
 CHANCES = st.binary(min_size=ID_BYTES + SECRET_BYTES, max_size=ID_BYTES + SECRET_BYTES)
 KEY = make_key(bytes(range(37)))
+PAGE = (Path(__file__).parents[3] / "docs" / "keys.md").read_text()
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 
@@ -106,3 +108,9 @@ def test_a_key_may_not_use_another_executor():
 
     with pytest.raises(OtherExecutor, match=r"^key:r may use executor 'a' alone, and this would use 'b', 'c'$"):
         check_executor(caller, ["c", "a", "b"])
+
+
+def test_the_page_has_every_scope():
+    table = PAGE.partition("| Scope | Allows |\n")[2].partition("\n\n")[0]
+
+    assert re.findall(r"^\| `([a-z:]+)` \|", table, re.MULTILINE) == [*Scope]
