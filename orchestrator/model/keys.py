@@ -64,7 +64,7 @@ NOBODY: Final = Caller(actor="a request without a key", scopes=frozenset())
 
 
 def check_executor(caller: Caller, executors: Iterable[str]) -> None:
-    """Refuse executors that a caller's key is not for.
+    """Refuse executors that a caller's key is not for, before anything is started.
 
     Args:
         caller: who asks. What names no executor should go to ``caller.executor``, if there is one.

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model.keys import parse_key
+from orchestrator import Orchestrator
+from orchestrator.errors import InvalidValue
+from orchestrator.model.keys import Scope, parse_key
+from orchestrator.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +90,14 @@ def test_what_cannot_be_is_refused_with_one_message(typed, arguments, code, said
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_from_python_a_scope_may_be_a_word_and_has_to_be_one_that_there_is(tmp_path):
+    with Orchestrator(Settings(home=tmp_path)) as orchestrator:
+        made = orchestrator.keys.create("ci", scopes=["tasks:poll", Scope.READ], created_by="ada")
+        with pytest.raises(InvalidValue, match=r"^scope of the key: found 'all', expected one of read, run, "):
+            orchestrator.keys.create("ci", scopes=["all"])
+
+        assert made.key.scopes == {Scope.TASKS_POLL, Scope.READ}
+        assert orchestrator.keys.list() == [made.key]
+        assert orchestrator.keys.revoke(made.key.id, revoked_by="bob").revoked_by == "bob"
