@@ -127,6 +127,26 @@ def test_a_developer_key_beside_another_token_is_refused(make, refusal):
     assert "several API keys that differ" in reason
 
 
+@pytest.mark.parametrize(("key", "said"), [("wrong", "this API key is not valid"), (None, "this needs an API key")])
+def test_a_list_whose_url_is_too_long_has_its_developer_key_in_the_body(guarded, key, said):
+    with client_of(guarded[1], developerKey=key, http=httplib2.Http()) as client:
+        executions = client.projects().locations().integrations().executions()
+        with pytest.raises(HttpError) as caught:
+            executions.list(parent=f"{LOCATION}/integrations/i", filter="x" * 3_000).execute()
+
+    assert caught.value.status_code == 403
+    assert caught.value.reason.startswith(said)
+
+
+def test_the_refusal_of_a_large_request_arrives(guarded):
+    """The server has its answer before it has the request, and must not hang up on a client that is still sending."""
+    body = {"inputParameters": {"a": {"stringValue": "x" * 2_000_000}}}
+    with client_of(guarded[1], credentials=Credentials("wrong")) as client, pytest.raises(HttpError) as caught:
+        client.projects().locations().integrations().execute(name=f"{LOCATION}/integrations/i", body=body).execute()
+
+    assert caught.value.status_code == 403
+
+
 def test_the_client_is_built_as_the_page_says(guarded, make, monkeypatch):
     page = (Path(__file__).parents[3] / "docs" / "keys.md").read_text()
     (example,) = re.findall(r"^```python google\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
