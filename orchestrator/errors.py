@@ -411,3 +411,42 @@ class InvalidSetting(SettingsError):
 
     def __str__(self) -> str:
         return f"setting {self.name}: found {self.found}, expected {self.expected}"
+
+
+class Unprotected(SettingsError):
+    """A server without keys was to be reachable from elsewhere."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+    def __str__(self) -> str:
+        return (
+            f"--no-auth at {self.host!r}: whoever reaches the server could run anything on this machine; "
+            "leave --no-auth out, or listen on 127.0.0.1"
+        )
+
+
+class CannotListen(OrchestratorError):
+    """The server cannot have its address."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(host, port, reason)
+        self.host, self.port, self.reason = host, port, reason
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.host} port {self.port} ({self.reason}); choose others with --host and --port"
+
+
+class CutOff(OrchestratorError):
+    """A server that was told to end has ended before it could answer everybody."""
+
+    def __init__(self, count: int, drain_s: float) -> None:
+        super().__init__(count, drain_s)
+        self.count, self.drain_s = count, drain_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count} request(s) were not answered within {self.drain_s:g} s and were cut off; "
+            "ORCHESTRATOR_DRAIN_S gives them longer"
+        )

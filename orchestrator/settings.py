@@ -54,6 +54,7 @@ class Settings(BaseSettings):
         database_url: where the truth lies; None is a SQLite file in ``home``.
         concurrency: processes of one worker if its command names no number.
         max_queue_depth: how many messages may wait for an executor before submissions to it are refused; None is any.
+        max_request_bytes: how large the body of an HTTP request may be.
         include: modules that register task types, besides those of the entry-point group.
         rest_timeout_s: the longest wait of a REST task for an answer.
         url_overrides: URL prefix -> replacement, for tests and private mirrors; JSON in the environment.
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(default=4, ge=1, le=1024)
     drain_s: float = Field(default=20.0, ge=0, le=86_400)
     max_queue_depth: int | None = Field(default=None, ge=1)
+    max_request_bytes: int = Field(default=25 * 2**20, ge=1024)
     include: Annotated[tuple[str, ...], NoDecode] = ()
     smtp_host: str | None = None
     smtp_port: int = Field(default=25, ge=1, le=65535)

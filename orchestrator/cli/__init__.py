@@ -9,6 +9,7 @@ Everything that takes time to import is imported inside the command that needs i
 """
 
 from orchestrator.cli import (
+    api,
     control,
     definitions,
     executions,
@@ -24,6 +25,7 @@ from orchestrator.cli import (
 from orchestrator.cli.app import app, main
 
 __all__ = [
+    "api",
     "app",
     "control",
     "definitions",

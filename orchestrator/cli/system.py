@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli.app import EXIT_PROBLEM, app, print_json, say
 from orchestrator.cli.arguments import AsJson, Concurrency, Executor, Home, Include, read_settings
-from orchestrator.errors import SchemaOutdated, SettingsError
+from orchestrator.errors import SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.runtime.doctor import Finding
@@ -67,31 +67,18 @@ def _to_document(worker: LiveWorker) -> dict[str, object]:
 def doctor(include: Include = None, home: Home = None) -> None:
     """Say what is reachable, what is not and what to do. Exit code 0 if nothing is broken, else 1."""
     from orchestrator.runtime.app import make_app
-    from orchestrator.runtime.doctor import examine
+    from orchestrator.runtime.doctor import examine, schema_problem
 
     settings = read_settings(home, include)
     findings = examine(
         settings,
         app=None if settings.is_embedded else make_app(settings),
-        schema_check=lambda: _schema_problem(settings),
+        schema_check=lambda: schema_problem(settings),
         task_type_count=_count_task_types(settings),
     )
     for finding in findings:
         _print_finding(finding)
     raise typer.Exit(EXIT_PROBLEM if any(finding.ok is False for finding in findings) else 0)
-
-
-def _schema_problem(settings: Settings) -> str | None:
-    from orchestrator.store.database import Database
-
-    database = Database(settings.resolved_database_url)
-    try:
-        database.check_schema()
-    except SchemaOutdated as error:
-        return f"is {error.found}, this version needs {error.expected}"
-    finally:
-        database.close()
-    return None
 
 
 def _count_task_types(settings: Settings) -> int:

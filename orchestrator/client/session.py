@@ -90,10 +90,7 @@ class Session:
 
     def _bootstrap(self, settings: Settings) -> Runtime:
         runtime = bootstrap(settings, raises=True)
-        if runtime.database.is_sqlite:
-            runtime.database.upgrade()
-        else:
-            runtime.database.check_schema()
+        runtime.database.make_ready()
         return runtime
 
     def _running(self, executors: Sequence[str]) -> Runtime:

@@ -1,7 +1,8 @@
 """Whether everything that a command needs is there, and what to do about what is not.
 
 Knows: how to ask each service in a few seconds, whatever is wrong with it. A check that hangs all the same (a name
-server, a half-open connection) is given up by the clock and its thread is left behind.
+server, a half-open connection) is given up by the clock and its thread is left behind. ``orchestrator doctor`` looks at
+everything once; a server that says whether it is ready asks ``service_checks`` again and again.
 
 Must not: change anything (a missing database is reported, not made), raise, or show a password.
 """
@@ -23,9 +24,11 @@ from kombu import Connection
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
+from orchestrator.errors import SchemaOutdated
 from orchestrator.runtime import file_broker
 from orchestrator.runtime.redis_server import OLDEST_REDIS, find_redis_server
 from orchestrator.settings import Settings, masked_url, scheme_of, unknown_variables
+from orchestrator.store.database import Database
 
 CONNECT_LIMIT_S: Final = 3
 CHECK_LIMIT_S: Final = 5.0  # longer than any single timeout, so that the service's own words are seen first
@@ -86,29 +89,52 @@ def _findings(
         yield _task_types(task_type_count)
 
 
-def _limited(name: str, check: Callable[[], Finding]) -> Finding:
-    """The check's finding, or that it raised, or that it did not come back."""
-    found: list[Finding] = []
+def service_checks(settings: Settings) -> list[Check]:
+    """What a server cannot do without: broker, database, and its schema."""
+    return [
+        Check("broker", lambda: _broker(settings)),
+        Check("database", lambda: _database(settings)),
+        Check("schema", lambda: _schema(lambda: schema_problem(settings))),
+    ]
 
-    def run() -> None:
+
+class Check:
+    """One look at something, which may be asked for again and again: there is never a second one beside a first."""
+
+    def __init__(self, name: str, look: Callable[[], Finding]) -> None:
+        self.name, self._look = name, look
+        self._found: list[Finding] = []
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Look, in a thread; or go on with a look that has not come back yet."""
+        if self._thread is None or not self._thread.is_alive():
+            self._found = []
+            self._thread = threading.Thread(
+                target=self._run, args=(self._found,), name=f"check-{self.name}", daemon=True
+            )
+            self._thread.start()
+
+    def _run(self, found: list[Finding]) -> None:
         try:
-            found.append(check())
+            found.append(self._look())
         except Exception as error:  # whatever a service or its library does is a finding
-            found.append(Finding(name=name, ok=False, message=_reason(error), remedy="see the message"))
+            found.append(Finding(name=self.name, ok=False, message=_reason(error), remedy="see the message"))
 
-    thread = threading.Thread(target=run, name=f"doctor-{name}", daemon=True)
-    thread.start()
-    thread.join(CHECK_LIMIT_S)
-    return (
-        found[0]
-        if found
-        else Finding(
-            name=name,
-            ok=False,
-            message=f"no answer within {CHECK_LIMIT_S:g} s",
-            remedy="check the address and the network",
-        )
-    )
+    def finding(self, limit_s: float) -> Finding:
+        """What it found, or that it raised, or that it did not come back in time. After ``begin``."""
+        assert self._thread is not None, "a check is begun before it is asked"
+        self._thread.join(limit_s)
+        if self._found:
+            return self._found[0]
+        remedy = "check the address and the network"
+        return Finding(name=self.name, ok=False, message=f"no answer within {limit_s:g} s", remedy=remedy)
+
+
+def _limited(name: str, look: Callable[[], Finding]) -> Finding:
+    check = Check(name, look)
+    check.begin()
+    return check.finding(CHECK_LIMIT_S)
 
 
 def _reason(error: BaseException) -> str:
@@ -243,6 +269,20 @@ def _schema(check: Callable[[], str | None]) -> Finding:
     if problem:
         return Finding(name="schema", ok=False, message=problem, remedy="run `orchestrator db upgrade`")
     return Finding(name="schema", ok=True, message="as this version needs it")
+
+
+def schema_problem(settings: Settings) -> str | None:
+    """A sentence on what is wrong with the schema; None if nothing is."""
+    if _is_missing(settings):
+        return "the database is not there"
+    database = Database(settings.resolved_database_url)
+    try:
+        database.check_schema()
+    except SchemaOutdated as error:
+        return f"is {error.found}, this version needs {error.expected}"
+    finally:
+        database.close()
+    return None
 
 
 def _mail(settings: Settings) -> Finding:

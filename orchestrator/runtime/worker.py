@@ -48,8 +48,5 @@ def _check(runtime: Runtime) -> None:
         raise InvalidSetting(
             "ORCHESTRATOR_BROKER_URL", "nothing", "the broker's URL: a worker cannot bring a broker of its own"
         )
-    if runtime.database.is_sqlite:
-        runtime.database.upgrade()
-    else:
-        runtime.database.check_schema()
+    runtime.database.make_ready()
     runtime.database.close()  # the pool's processes connect for themselves

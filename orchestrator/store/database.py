@@ -220,6 +220,17 @@ class Database:
         if found != expected:
             raise SchemaOutdated(found or "empty", expected)
 
+    def make_ready(self) -> None:
+        """Before the first use of a process: an embedded database is brought to this version, a server's must be at it.
+
+        Raises:
+            SchemaOutdated, Unreachable: it is not ready.
+        """
+        if self.is_sqlite:
+            self.upgrade()
+        else:
+            self.check_schema()
+
 
 @functools.cache
 def _newest_version() -> str:

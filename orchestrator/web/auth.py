@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.errors import KeyMissing, KeyRefused, KeysDiffer, OrchestratorError
-from orchestrator.model.keys import ANYONE, NOBODY, Caller, parse_key
+from orchestrator.model.keys import NOBODY, Caller, parse_key
 from orchestrator.service.keys import authenticate
 from orchestrator.service.services import Services
 from orchestrator.wire.google.envelope import Status, error_response, status_of
@@ -37,18 +37,6 @@ _HEADERS: Final = ("x-api-key", "x-goog-api-key")  # the second is what google.a
 _IN_URL: Final = frozenset({"key", "access_token", "oauth_token"})
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES: Final = 1 << 20
-
-
-class LetAnyoneIn:
-    """The middleware where no keys are wanted."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Go on, as ``ANYONE``."""
-        _name_caller(scope, ANYONE)
-        await self._app(scope, receive, send)
 
 
 class AskForKey:

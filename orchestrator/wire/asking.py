@@ -1,10 +1,15 @@
 """What every handler of every wire needs of its request: the services, and who asks.
 
 ``web`` puts both there: ``app.state.services`` when the server starts, ``request.state.caller`` once it knows the key.
+
+A handler that waits long must not hold up a server that is told to end. ``app.state.closing`` is an ``asyncio.Event``
+that the server sets as soon as it takes no new connection; what waits or streams then ends with what it has. A handler
+asks ``is_closing(request)`` (in any thread), and pauses with ``await closes_within(request, seconds)``.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
@@ -29,12 +34,29 @@ def requires(scope: Scope) -> Callable[[Request], Caller]:
     """
 
     def caller_with_scope(request: Request) -> Caller:
-        caller: Caller = request.state.caller
-        if not caller.may(scope):
-            raise NotAllowed(caller.actor, scope.value)
+        caller: Caller | None = getattr(request.state, "caller", None)
+        if caller is None or not caller.may(scope):
+            raise NotAllowed("whoever shows no key" if caller is None else caller.actor, scope.value)
         return caller
 
     return caller_with_scope
+
+
+def is_closing(request: Request) -> bool:
+    """Whether the server is told to end, so that whoever waits is to be answered now."""
+    closing: asyncio.Event = request.app.state.closing
+    return closing.is_set()
+
+
+async def closes_within(request: Request, pause_s: float) -> bool:
+    """A pause between two looks, which is over at once if the server is told to end; whether it is."""
+    closing: asyncio.Event = request.app.state.closing
+    try:
+        async with asyncio.timeout(pause_s):
+            await closing.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 Asked = Annotated[Services, Depends(services_of)]

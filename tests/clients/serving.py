@@ -6,14 +6,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from fastapi import FastAPI
 
 from orchestrator.runtime.app import bootstrap
 from orchestrator.web.app import make_web_app
+from orchestrator.web.server import ApiServer
 from tests.integration.system import System
 from tests.integration.waiting import until
 from tests.services import free_port
+
+DRAIN_S = 20.0
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def served(system: System, *, authenticate: bool = False) -> Iterator[str]:
 def listening(app: FastAPI) -> Iterator[str]:
     """The base URL of an app."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
+    server = ApiServer(app, drain_s=DRAIN_S, host="127.0.0.1", port=port)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
