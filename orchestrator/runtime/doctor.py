@@ -14,6 +14,7 @@ import re
 import smtplib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,9 +106,11 @@ class Check:
         self.name, self._look = name, look
         self._found: list[Finding] = []
         self._thread: threading.Thread | None = None
+        self._asked_at = 0.0
 
     def begin(self) -> None:
         """Look, in a thread; or go on with a look that has not come back yet."""
+        self._asked_at = time.monotonic()
         if self._thread is None or not self._thread.is_alive():
             self._found = []
             self._thread = threading.Thread(
@@ -122,9 +125,9 @@ class Check:
             found.append(Finding(name=self.name, ok=False, message=_reason(error), remedy="see the message"))
 
     def finding(self, limit_s: float) -> Finding:
-        """What it found, or that it raised, or that it did not come back in time. After ``begin``."""
+        """What it found, or that it raised, or that it did not come back within the time since ``begin``."""
         assert self._thread is not None, "a check is begun before it is asked"
-        self._thread.join(limit_s)
+        self._thread.join(max(0.0, self._asked_at + limit_s - time.monotonic()))
         if self._found:
             return self._found[0]
         remedy = "check the address and the network"
