@@ -398,6 +398,17 @@ class WorkerEnded(OrchestratorError):
         return self.reason
 
 
+class ProcessEnded(OrchestratorError):
+    """A process that this command kept up has ended by itself, and would again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class SettingsError(OrchestratorError):
     """A setting cannot be used."""
 
@@ -435,7 +446,7 @@ class CannotListen(OrchestratorError):
         self.host, self.port, self.reason = host, port, reason
 
     def __str__(self) -> str:
-        return f"cannot listen on {self.host} port {self.port} ({self.reason}); choose others with --host and --port"
+        return f"cannot listen on {self.host} port {self.port} ({self.reason}); choose another address or port"
 
 
 class CutOff(OrchestratorError):

@@ -21,6 +21,7 @@ from orchestrator.cli import (
     schedules,
     suspensions,
     system,
+    up,
 )
 from orchestrator.cli.app import app, main
 
@@ -39,4 +40,5 @@ __all__ = [
     "schedules",
     "suspensions",
     "system",
+    "up",
 ]

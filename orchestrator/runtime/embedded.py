@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 WORKER_GRACE_S: Final = 5.0
 REDIS_GRACE_S: Final = 2.0
-_PROGRAM: Final = (sys.executable, "-m", "orchestrator")
+PROGRAM: Final = (sys.executable, "-m", "orchestrator")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ class EmbeddedServices:
         *,
         say: Callable[[str], object] = log.info,
         find: Callable[[], RedisServer | None] = find_redis_server,
-        program: Sequence[str] = _PROGRAM,
+        program: Sequence[str] = PROGRAM,
         grace_s: float = WORKER_GRACE_S,
     ) -> None:
         """``say`` gets a line for the user now and then; ``program`` is what ``worker ...`` is appended to."""
@@ -76,6 +76,7 @@ class EmbeddedServices:
         self.workers: list[Worker] = []
         self._say, self._find, self._program, self.grace_s = say, find, tuple(program), grace_s
         self._stack = ExitStack()
+        self._redis: subprocess.Popen[bytes] | None = None
 
     @property
     def broker_url(self) -> str:
@@ -107,8 +108,7 @@ class EmbeddedServices:
         ``arguments`` are appended to its command line. Returns at once: the worker is not ready yet.
         """
         number = str(concurrency or self.settings.concurrency)
-        file_name = re.sub(r"[^\w.-]", "_", f"worker-{executor}.log")
-        log_file = self.settings.home / "log" / file_name
+        log_file = self.log_file_of(executor)
         command = [*self._program, "worker", "--executor", executor, "--concurrency", number, *arguments]
         process = start(command, log_file, environment=self.settings.to_environment())
         worker = Worker(executor=executor, process=process, log_file=log_file)
@@ -122,6 +122,22 @@ class EmbeddedServices:
             for each in self.workers
             if (status := exit_status(each.process)) is not None
         ]
+
+    def log_file_of(self, executor: str) -> Path:
+        """Where the worker of an executor logs."""
+        return self.settings.home / "log" / re.sub(r"[^\w.-]", "_", f"worker-{executor}.log")
+
+    def stop_worker(self, worker: Worker, *, grace_s: float) -> None:
+        """Stop one, with whatever is left of it if it has ended already."""
+        stop([worker.process], grace_s=grace_s)
+        self.workers.remove(worker)
+
+    def ended_broker(self) -> str | None:
+        """A sentence if the private Redis has ended although nobody asked it to."""
+        if self._redis is None or (status := exit_status(self._redis)) is None:
+            return None
+        log_file = self.settings.home / "log" / "redis.log"
+        return f"the private Redis ended with {status}; {log_file} ends: {tail(log_file)}"
 
     def _stop_workers(self) -> None:
         stop((each.process for each in self.workers), grace_s=self.grace_s)
@@ -147,6 +163,7 @@ class EmbeddedServices:
             self._say(f"the path of {self.settings.home} is too long for a socket: Redis listens in {socket.parent}")
         process = start(redis_server.redis_command(server, socket, log_file=log_file), log_file, environment=None)
         stack.callback(functools.partial(stop, [process], grace_s=REDIS_GRACE_S))
+        self._redis = process
         redis_server.wait_for_redis(process, socket, log_file=log_file)
         log.info("redis started", extra={"origin": server.origin, "version": server.version, "pid": process.pid})
         return redis_server.to_url(socket)
