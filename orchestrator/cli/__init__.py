@@ -2,8 +2,8 @@
 
 Exit codes: 0 SUCCEEDED (or: done, nothing is broken); 1 FAILED, or something did not answer, was not found or took too
 long; 2 usage, a setting, a definition or an input that cannot be used, or a queue that is full, with nothing started or
-stored; 3 CANCELLED; 4 SUSPENDED, or a task is in quarantine; 130 Ctrl-C; 143 SIGTERM. Errors are one message on stderr;
-a traceback is a bug of ours.
+stored; 3 CANCELLED; 4 SUSPENDED, or a task is in quarantine; 130 Ctrl-C; 143 SIGTERM, but 0 for ``api``, ``up`` and
+``worker``, whose end that is. Errors are one message on stderr; a traceback is a bug of ours.
 
 Everything that takes time to import is imported inside the command that needs it: ``--help`` has to be quick.
 """

@@ -130,7 +130,13 @@ class ApiServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, *, drain_s: float, **options: Any) -> None:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GOODBYE_S, **options
+            app,
+            http="h11",  # whatever else is installed: limits and the end are tested with it
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GOODBYE_S,
+            **options,
         )
         super().__init__(config)
         self.cut_off = 0

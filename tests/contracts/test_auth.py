@@ -14,7 +14,8 @@ from orchestrator.errors import Unreachable
 from orchestrator.model.keys import Scope
 from orchestrator.service.keys import KeyWish, create_key, revoke_key
 from orchestrator.store.keys import KeyStore
-from orchestrator.web.auth import AskForKey, LetAnyoneIn
+from orchestrator.web.anyone import Anyone
+from orchestrator.web.auth import AskForKey
 from tests.contracts.world import World
 
 GOOGLE = "/v1/projects/p/locations/l/integrations/i/executions"
@@ -264,7 +265,7 @@ def test_looking_up_a_key_keeps_no_other_request_waiting(services, key, monkeypa
 
 def test_where_no_keys_are_wanted_anyone_may_do_anything():
     async def asked():
-        async with client_of(app_with(LetAnyoneIn)) as client:
+        async with client_of(app_with(Anyone)) as client:
             return (await client.get(GOOGLE)).json()
 
     assert asyncio.run(asked())["scopes"] == ["admin"]

@@ -72,3 +72,10 @@ def test_who_never_ends_is_hung_up_on(address):
         client.sendall(request)
         with pytest.raises(ConnectionError):
             all(client.sendall(chunk) is None for _ in itertools.count())
+
+
+def test_a_head_of_more_than_16_kib_is_refused(address):
+    with socket.create_connection(address) as client, client.makefile("rb") as answer:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX-Long: " + b"x" * 2**14 + b"\r\n")
+
+        assert answer.readline() == b"HTTP/1.1 400 Bad Request\r\n"

@@ -39,6 +39,7 @@ class Stack:
 
     client: Orchestrator
     flower: str
+    api: str
 
     def ask(self, path: str, *, auth: str | None = FLOWER_AUTH, post: bool = False) -> object:
         request = urllib.request.Request(self.flower + path, data=b"" if post else None)
@@ -59,7 +60,7 @@ def stack(tmp_path_factory):
     home, broker = tmp_path_factory.mktemp("home"), redis_url()
     with ExitStack() as ends:
         database = ends.enter_context(postgres_url())
-        port = free_port()
+        port, api_port = free_port(), free_port()
         replacements = {
             "FLOWER_BASIC_AUTH": FLOWER_AUTH,
             "redis://redis:6379/0": broker,
@@ -67,6 +68,7 @@ def stack(tmp_path_factory):
             "/var/lib/orchestrator": str(home),
             "0.0.0.0": "127.0.0.1",
             "5555": str(port),
+            "8080": str(api_port),
         }
         for name, service in OURS.items():
             environment = {key: local(value, replacements) for key, value in service["environment"].items()}
@@ -76,7 +78,7 @@ def stack(tmp_path_factory):
             home=home, broker_url=broker, database_url=database, include=("tests.integration.sleepy_tasks",)
         )
         client = ends.enter_context(Orchestrator(settings))
-        yield Stack(client, f"http://127.0.0.1:{port}")
+        yield Stack(client, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}")
 
 
 def start(name: str, command: list[str], environment: dict[str, str], home: Path, ends: ExitStack) -> None:
@@ -117,10 +119,10 @@ def test_the_file_has_a_worker_service_for_each_executor_with_health_checks():
         assert name == "migrate" or "healthcheck" in service
 
 
-def test_only_flower_is_published_and_only_on_the_loopback():
+def test_only_the_api_and_flower_are_published_and_only_on_the_loopback():
     published = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
 
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    assert published == {"api": ["127.0.0.1:8080:8080"], "flower": ["127.0.0.1:5555:5555"]}
 
 
 @pytest.mark.parametrize("executor", ["default", "ingest"])
@@ -130,6 +132,24 @@ def test_an_execution_runs_on_the_worker_of_its_executor(stack, executor):
     (attempt,) = execution.task(1).attempts
     assert execution.state is ExecutionState.SUCCEEDED
     assert attempt.worker.startswith(f"{executor}@")
+
+
+def api_is_ready(stack: Stack) -> bool:
+    try:
+        with urllib.request.urlopen(f"{stack.api}/readyz", timeout=60) as answer:
+            return json.load(answer)["ready"]
+    except OSError:
+        return False
+
+
+def test_the_api_is_ready_and_lets_nobody_in_without_a_key(stack):
+    until(lambda: api_is_ready(stack), what="the API")
+
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{stack.api}/v1/projects/p/locations/l/integrations/i/executions/e", timeout=60)
+
+    assert refused.value.code in {401, 403}
+    refused.value.close()
 
 
 def flower_is_up(stack: Stack) -> bool:

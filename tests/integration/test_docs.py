@@ -4,6 +4,7 @@ A block ``yaml file=NAME`` or the like is a file, ``text file=NAME`` what a comm
 is typed in, one of ``sh background`` is left running. Commands of one page share a shell's environment and a folder.
 """
 
+import functools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from tests.services import redis_url
+from tests.services import free_port, redis_url
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -29,8 +30,12 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND_LIMIT_S = 300  # against hanging alone
 
 
-def blocks(page: str) -> list[tuple[str, str, str]]:
-    return [(kind, info.strip(), text) for kind, info, text in BLOCK.findall((ROOT / page).read_text())]
+def blocks(page: str, section: str = "") -> list[tuple[str, str, str]]:
+    """Of a page, or of one of its sections."""
+    text = (ROOT / page).read_text()
+    if section:
+        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return [(kind, info.strip(), text) for kind, info, text in BLOCK.findall(text)]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -48,6 +53,12 @@ def left_running(script: str, folder: Path, env: dict[str, str]):
         process.wait(60)
 
 
+def with_port(script: str, ours: dict[str, str]) -> str:
+    """A command that listens at 8080 without saying so gets a port that is free."""
+    listens = re.match(r"orchestrator (api|up) ", script)
+    return f"{script.strip()} --port {ours['8080']}" if listens and "--port" not in script else script
+
+
 def typed(script: str, folder: Path, env: dict[str, str]) -> tuple[str, dict[str, str]]:
     """Run a block; what it printed, and the environment that it leaves."""
     after = folder / ".environment"
@@ -60,19 +71,21 @@ def typed(script: str, folder: Path, env: dict[str, str]) -> tuple[str, dict[str
     return done.stdout, {key: value for key, _, value in pairs}
 
 
-def follow(page: str, folder: Path) -> list[str]:
-    """Do what a page says, with a broker that is there; what its commands printed."""
-    printed, env, broker = [], environment(folder / ".orchestrator"), redis_url()
+def follow(page: str, folder: Path, section: str = "") -> list[str]:
+    """Do what a page says, with a broker that is there and ports that are free; what its commands printed."""
+    printed, env = [], environment(folder / ".orchestrator")
+    ours = {"redis://localhost:6379/0": redis_url(), "8080": str(free_port()), "8081": str(free_port())}
     with ExitStack() as running:
-        for kind, info, text in blocks(page):
+        for kind, info, written in blocks(page, section):
+            text = functools.reduce(lambda said, each: said.replace(*each), ours.items(), written)
             if kind == "text":
                 assert (folder / info.removeprefix("file=")).read_text() == text
             elif info.startswith("file="):
                 (folder / info.removeprefix("file=")).write_text(text)
             elif (kind, info) == ("sh", "background"):
-                running.enter_context(left_running(text, folder, env))
+                running.enter_context(left_running(with_port(text, ours), folder, env))
             elif kind == "sh":
-                output, env = typed(text.replace("redis://localhost:6379/0", broker), folder, env)
+                output, env = typed(text, folder, env)
                 printed.append(output)
     return printed
 
@@ -101,6 +114,22 @@ def test_keys_are_made_and_revoked_as_their_page_says(tmp_path):
     kept = json.loads((tmp_path / "keys.json").read_text())["keys"]
     assert [(each["actor"], each["state"]) for each in kept] == [("key:ci", "REVOKED"), ("key:ci", "VALID")]
     assert "['REVOKED', 'VALID', 'REVOKED']" in printed[-1]
+
+
+def test_the_api_does_what_its_page_says(tmp_path):
+    everything = "\n".join(follow("docs/api.md", tmp_path))
+
+    assert '{"status":"alive"}' in everything
+    assert everything.count('"ready":true') >= 3
+    assert "x-request-id: try-1" in everything
+    assert '{"error":"GET /nothing: Not Found","requestId":"try-1"}' in everything
+
+
+def test_the_readme_says_how_the_api_is_asked(tmp_path):
+    everything = "\n".join(follow("README.md", tmp_path, "Over HTTP"))
+
+    assert '"ready":true' in everything
+    assert '"status":"NOT_FOUND"' in everything
 
 
 def test_the_readme_example_runs_as_it_stands(tmp_path):
