@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from orchestrator import errors
+from orchestrator.wire.google.violations import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class GoogleRoute(APIRoute):
             try:
                 return await handler(request)
             except errors.OrchestratorError as error:
-                return error_response(status_of(error), str(error))
+                details = error.details() if isinstance(error, InvalidRequest) else None
+                return error_response(status_of(error), str(error), details)
             except RequestValidationError as error:
                 lines = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
                 return error_response(INVALID_ARGUMENT, "\n".join(lines))
