@@ -3,8 +3,8 @@
 Handlers are plain functions, which the server runs in threads, because the stores block; what waits for long is
 ``async`` and looks from a thread now and then.
 
-A request passes, from the outside: ``RequestIds``, ``AccessLog``, ``Unhandled``, ``BodyLimit``, and who finds out who
-asks. All of them are plain ASGI; ``request_ids`` says why.
+A request passes, from the outside: ``RequestIds``, ``AccessLog``, ``Unhandled``, ``BodyLimit``, ``GooglePaths``, and
+who finds out who asks. All of them are plain ASGI; ``request_ids`` says why.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from orchestrator.web.refusals import refuse_as_told
 from orchestrator.web.request_ids import RequestIds
 from orchestrator.web.unhandled import Unhandled
 from orchestrator.wire.google.api import google_router
+from orchestrator.wire.google.paths import GooglePaths
 
 TAGS: Final = [
     {"name": "health", "description": "Whether the server is alive and ready."},
@@ -52,6 +53,7 @@ def make_web_app(runtime: Runtime, *, authenticate: bool = True) -> FastAPI:
             Middleware(AccessLog),
             Middleware(Unhandled),
             Middleware(BodyLimit, runtime.settings.max_request_bytes),
+            Middleware(GooglePaths),  # outside of what looks for keys: one may be in a query that it has put together
             Middleware(AskForKey, services=runtime.services) if authenticate else Middleware(Anyone),
         ],
         exception_handlers={HTTPException: refuse_as_told},

@@ -5,12 +5,14 @@
 A handler that waits long must not hold up a server that is told to end. ``app.state.closing`` is an ``asyncio.Event``
 that the server sets as soon as it takes no new connection; what waits or streams then ends with what it has. A handler
 asks ``is_closing(request)`` (in any thread), and pauses with ``await closes_within(request, seconds)``.
+
+What is here is ``async`` because it never waits: a plain function would go through a thread, twice a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -20,20 +22,20 @@ from orchestrator.model.keys import Caller, Scope
 from orchestrator.service.services import Services
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of this server."""
     services: Services = request.app.state.services
     return services
 
 
-def requires(scope: Scope) -> Callable[[Request], Caller]:
+def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """What a handler depends on that only callers with this scope may use: it gives the caller.
 
     Raises:
         NotAllowed: when a request comes of someone who may not.
     """
 
-    def caller_with_scope(request: Request) -> Caller:
+    async def caller_with_scope(request: Request) -> Caller:
         caller: Caller | None = getattr(request.state, "caller", None)
         if caller is None or not caller.may(scope):
             raise NotAllowed("whoever shows no key" if caller is None else caller.actor, scope.value)

@@ -2,20 +2,31 @@
 
 The client falls back to the HTTP phrase where the envelope is missing, and its user is left with nothing. So every
 route of this wire is a ``GoogleRoute``, which answers all our errors this way.
+
+What every method takes is done here too: ``alt``, which can only be ``json``, and ``fields``, which cuts the answer
+down. ``key``, ``quotaUser``, ``prettyPrint`` and the other parameters that every method has change no answer.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
 from fastapi import Request, Response
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from orchestrator import errors
+from orchestrator.model.json_text import to_json_text
+from orchestrator.wire.google import masks
+from orchestrator.wire.google.surface import answer_of
 from orchestrator.wire.google.violations import InvalidRequest
 
 
@@ -56,24 +67,85 @@ def status_of(error: errors.OrchestratorError) -> Status:
     return next((status for family, status in _STATUSES if isinstance(error, family)), INTERNAL)
 
 
-def error_response(status: Status, message: str, details: list[dict[str, Any]] | None = None) -> JSONResponse:
+class GoogleJson(JSONResponse):
+    """JSON in ASCII: parameters may hold a lone surrogate, which only an escape can carry."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return to_json_text(content).encode()
+
+
+def error_response(status: Status, message: str, details: list[dict[str, Any]] | None = None) -> GoogleJson:
     """The envelope."""
     error: dict[str, Any] = {"code": status.code, "message": message, "status": status.name}
     if details:
         error["details"] = details
-    return JSONResponse({"error": error}, status_code=status.code)
+    return GoogleJson({"error": error}, status_code=status.code)
+
+
+RAW: Final = "orchestrator.raw"
+"""The key of a request's scope that says that its path was routed as it was sent, so ids in it are to be decoded."""
+
+
+def fields_of(request: Request) -> masks.Mask | None:
+    """The mask of a request for the message that its route answers; None if the whole is wanted.
+
+    Raises:
+        InvalidRequest: it cannot be read, or the message has no such field.
+    """
+    text = request.query_params.get("fields")
+    if not text:
+        return None
+    route = request.scope.get("route")
+    message = answer_of(request.method, route.path) if isinstance(route, GoogleRoute) else ""
+    return masks.fit(masks.parse_fields(text), message or "*")
+
+
+def _check_alt(request: Request) -> None:
+    for name in ("alt", "$alt"):
+        if (alt := request.query_params.get(name, "json")) != "json":
+            raise errors.InvalidValue(name, repr(alt[:60]), "json")
+
+
+def _masked(response: Response, mask: masks.Mask | None) -> Response:
+    if mask is None or response.status_code != 200 or not isinstance(response.body, bytes):
+        return response
+    if response.media_type != "application/json":
+        return response
+    return GoogleJson(masks.apply(mask, json.loads(response.body)))
 
 
 class GoogleRoute(APIRoute):
-    """A route of this wire."""
+    """A route of this wire. No id in its path has a colon, unless ``takes_colons``: a verb stands behind one."""
+
+    takes_colons = False
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """As ever, with ``GoogleJson`` unless something else is asked for."""
+        if isinstance(options.get("response_class"), DefaultPlaceholder):
+            options["response_class"] = GoogleJson
+        super().__init__(path, endpoint, **options)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As ever, but ``{execution}`` is not ``ID:cancel``."""
+        match, child = super().matches(scope)
+        ids = child.get("path_params", {}).values()
+        if match is not Match.NONE and not self.takes_colons and any(":" in str(each) for each in ids):
+            return Match.NONE, {}
+        return match, child
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with its errors in the envelope."""
+        """The handler, with its errors in the envelope and its answer within ``fields``."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            if request.scope.get(RAW):
+                ids = {name: unquote(each) for name, each in request.scope["path_params"].items()}
+                request.scope["path_params"] = ids
             try:
-                return await handler(request)
+                _check_alt(request)
+                mask = fields_of(request)
+                return _masked(await handler(request), mask)
             except errors.OrchestratorError as error:
                 details = error.details() if isinstance(error, InvalidRequest) else None
                 return error_response(status_of(error), str(error), details)
