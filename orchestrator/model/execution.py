@@ -13,10 +13,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.json_text import Json
 from orchestrator.model.snapshots import AttemptView, Snapshot, TaskView, to_timestamp
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import DataType, Value, to_parameters, to_value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What else is known of an execution: its definition, and what is kept beside its history.
+
+    Attributes:
+        version: what it runs.
+        version_state: of that version, now: DRAFT, ACTIVE, ARCHIVED or SNAPSHOT.
+        request_id: with which it was asked for.
+        cancel_reason: why it was killed, if somebody said; of a sub-execution, why what is above it was.
+        next_at: when it goes on by itself, if it is on hold.
+    """
+
+    version: IntegrationVersion
+    version_state: str
+    request_id: str | None = None
+    cancel_reason: str = ""
+    next_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +45,7 @@ class Execution:
 
     ``attempts`` has one for each run: a restart begins another. ``snapshots`` holds the latest one, or all, or none:
     whatever was asked for. ``is_original_gone``: what it replays was deleted. ``submitted_by``: who wanted it; None if
-    that was a schedule, or its parent.
+    that was a schedule, or its parent. ``facts`` are there if asked for.
     """
 
     id: str
@@ -54,6 +74,7 @@ class Execution:
     is_original_gone: bool = False
     replays: tuple[str, ...] = ()
     submitted_by: str | None = None
+    facts: Facts | None = None
 
     @property
     def name(self) -> str:

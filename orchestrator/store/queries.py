@@ -17,6 +17,7 @@ from orchestrator.model.history import Entry
 from orchestrator.model.listing import NEWEST_FIRST, Boundary, Order
 from orchestrator.model.states import ExecutionState
 from orchestrator.store.database import Database
+from orchestrator.store.facts import StoredFacts, read_facts
 from orchestrator.store.filters import column_of, to_bound, to_clause
 from orchestrator.store.kinds import ParentLink
 from orchestrator.store.rows import LiveAttempt, Match, StoredExecution, to_live, to_stored
@@ -30,6 +31,8 @@ _LINK: Final = tuple(
 
 Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because a method below is called list
 Matches: TypeAlias = list[Match]  # likewise
+Links: TypeAlias = list[ParentLink]
+Ids: TypeAlias = list[str]
 
 
 class ExecutionQueries:
@@ -97,21 +100,31 @@ class ExecutionQueries:
 
     def ancestors(self, execution_id: str) -> Sequence[ParentLink]:
         """How an execution came to be: one link for each level above it, from the root down; none for a root."""
-        top = sa.select(*_LINK, sa.literal(0).label("level")).where(executions.c.id == execution_id)
-        up = top.cte("up", recursive=True)
-        up = up.union_all(sa.select(*_LINK, up.c.level + 1).join(up, executions.c.id == up.c.parent_id))
-        statement = sa.select(up).where(up.c.parent_id.is_not(None)).order_by(up.c.level.desc())
+        return self.all_ancestors([execution_id]).get(execution_id, [])
+
+    def all_ancestors(self, execution_ids: Sequence[str]) -> dict[str, Links]:
+        """The same for many executions; those without ancestors are not among the keys."""
+        found: dict[str, Links] = defaultdict(list)
         with self._read() as connection:
-            return [
-                ParentLink(
-                    execution_id=row.parent_id,
-                    number=row.parent_task,
-                    attempt=row.parent_attempt,
-                    round=row.parent_round,
-                    position=row.position,
+            for ids in _chunks(execution_ids):
+                start = executions.c.id.label("start")
+                top = sa.select(start, *_LINK, sa.literal(0).label("level")).where(executions.c.id.in_(ids))
+                up = top.cte("up", recursive=True)
+                up = up.union_all(
+                    sa.select(up.c.start, *_LINK, up.c.level + 1).join(up, executions.c.id == up.c.parent_id)
                 )
-                for row in connection.execute(statement)
-            ]
+                statement = sa.select(up).where(up.c.parent_id.is_not(None)).order_by(up.c.level.desc())
+                for row in connection.execute(statement):
+                    found[row.start].append(
+                        ParentLink(
+                            execution_id=row.parent_id,
+                            number=row.parent_task,
+                            attempt=row.parent_attempt,
+                            round=row.parent_round,
+                            position=row.position,
+                        )
+                    )
+        return found
 
     def list(
         self, tree: Node = EVERYTHING, *, order: Order = NEWEST_FIRST, after: Boundary | None = None, limit: int = 50
@@ -166,10 +179,22 @@ class ExecutionQueries:
 
     def replays_of(self, execution_id: str) -> tuple[str, ...]:
         """The executions that repeat this one, the first one first."""
-        statement = sa.select(executions.c.id).where(executions.c.replay_of == execution_id)
+        return tuple(self.all_replays_of([execution_id]).get(execution_id, ()))
+
+    def all_replays_of(self, execution_ids: Sequence[str]) -> dict[str, Ids]:
+        """The same for many executions; those that nothing repeats are not among the keys."""
+        found: dict[str, Ids] = defaultdict(list)
         with self._read() as connection:
-            ordered = statement.order_by(executions.c.created_at, executions.c.id)
-            return tuple(map(str, connection.execute(ordered).scalars()))
+            for ids in _chunks(execution_ids):
+                statement = sa.select(executions.c.id, executions.c.replay_of).where(executions.c.replay_of.in_(ids))
+                for row in connection.execute(statement.order_by(executions.c.created_at, executions.c.id)):
+                    found[row.replay_of].append(row.id)
+        return found
+
+    def facts(self, stored: Sequence[StoredExecution]) -> StoredFacts:
+        """What of these executions lies neither in their rows nor in their histories."""
+        with self._read() as connection:
+            return read_facts(connection, stored)
 
     def is_there(self, execution_id: str) -> bool:
         """Whether there is an execution of this id."""

@@ -42,7 +42,7 @@ def refusal(scope: Scope, status: Status, message: str, headers: Mapping[str, st
     request_id = request_id_of(scope)
     if scope["path"].startswith(_GOOGLES):
         details = [{"@type": _REQUEST_INFO, "requestId": request_id}] if request_id else None
-        answer = envelope.error_response(status, message, details)
+        answer: JSONResponse = envelope.error_response(status, message, details)
     else:
         answer = JSONResponse({"error": message, "requestId": request_id}, status_code=status.code)
     answer.headers.update(headers or {})
