@@ -27,6 +27,7 @@ class Facts:
     Attributes:
         version: what it runs.
         version_state: of that version, now: DRAFT, ACTIVE, ARCHIVED or SNAPSHOT.
+        root_id: the topmost of the executions that it is below; its own id if there is none.
         request_id: with which it was asked for.
         cancel_reason: why it was killed, if somebody said; of a sub-execution, why what is above it was.
         next_at: when it goes on by itself, if it is on hold.
@@ -34,6 +35,7 @@ class Facts:
 
     version: IntegrationVersion
     version_state: str
+    root_id: str
     request_id: str | None = None
     cancel_reason: str = ""
     next_at: datetime | None = None

@@ -188,6 +188,7 @@ class TreeReader:
         return Facts(
             version=self._plans.version(stored.version_id),
             version_state=found.version_states[stored.version_id],
+            root_id=stored.root_id,
             request_id=stored.request_id,
             cancel_reason=next(filter(None, reasons), ""),
             next_at=found.next_at.get(stored.id),

@@ -1,19 +1,167 @@
-"""``executions``: how an execution looks to Google's clients, and what they can do with one."""
+"""``executions``: how an execution looks to Google's clients - one of them, a list, and as a file.
+
+Decisions:
+
+- ``get`` shows everything: all snapshots with their parameters, and all that is below, nested. Whoever polls asks for
+  less: with ``fields=name,executionDetails/state`` no history is read.
+- ``list`` shows each execution with its own details and without what is below it; sub-executions are in the list of
+  their own integration. Histories are read only if ``readMask`` and ``fields`` leave something of them. With a
+  ``readMask`` there is always the ``name`` as well, without which an answer would be of no use.
+- The newest come first, 50 a page unless asked otherwise, and at most 1,000. ``-`` lists all integrations.
+- ``download`` gives the same document as ``get``, as text.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from orchestrator.errors import ExecutionNotFound
+from orchestrator.errors import ExecutionNotFound, InvalidValue
+from orchestrator.model.execution import Execution
+from orchestrator.model.filter_params import parse_filter_params
+from orchestrator.model.filters import And, parse_filter
+from orchestrator.model.json_text import to_json_text
+from orchestrator.service.listing import ListWish
+from orchestrator.service.looking import Depth, look_at, look_at_page
+from orchestrator.service.services import Services
 from orchestrator.wire.asking import Asked, Reader
-from orchestrator.wire.google.envelope import GoogleRoute
+from orchestrator.wire.google import masks
+from orchestrator.wire.google.documents import Writer
+from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute, fields_of
+from orchestrator.wire.google.masks import EVERY, Mask, shows
+from orchestrator.wire.google.names import ExecutionName, OfExecution, OfIntegration
+from orchestrator.wire.google.queries import Query
 
 router = APIRouter(route_class=GoogleRoute)
 
+_EXECUTIONS: Final = "/v1/projects/{project}/locations/{location}/integrations/{integration}/executions"
+_MESSAGE: Final = "GoogleCloudIntegrationsV1alphaExecution"
+_LISTED: Final = (
+    *("filter", "filterParams.*", "orderBy", "pageSize", "pageToken", "readMask"),
+    *("refreshAcl", "snapshotMetadataWithoutParams", "truncateParams"),
+)
+_READABLE: Final = {
+    "name": "eventExecutionInfoId",
+    "triggerId": "triggerId",
+    "executionMethod": "postMethod",
+    "createTime": "createTime",
+    "updateTime": "lastModifiedTime",
+    "executionDetails": "eventExecutionDetails",
+    "requestParameters": "",
+    "responseParameters": "",
+    "cloudLoggingDetails": "cloudLoggingDetails",
+    "snapshotNumber": "snapshotNumber",
+    "replayInfo": "replayInfo",
+    "integrationVersionState": "",
+    "eventExecutionDetails": "eventExecutionDetails",
+}
+"""What a ``readMask`` may name, and the same in an EventExecutionInfo."""
+_FROM_HISTORY: Final = ("attemptStats", "executionSnapshots", "eventExecutionSnapshotsSize")
 
-@router.get("/v1/projects/{project}/locations/{location}/integrations/{integration}/executions/{execution}")
-def get_execution(execution: str, services: Asked, caller: Reader) -> dict[str, Any]:  # noqa: ARG001
+
+@router.get(_EXECUTIONS + "/{execution}:download")
+def download_execution(name: OfExecution, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
+    """The document of one execution, as a text."""
+    document = Writer().execution(find(name, services, depth=Depth()))
+    return GoogleJson({"content": to_json_text(document)})
+
+
+@router.get(_EXECUTIONS + "/{execution}")
+def get_execution(name: OfExecution, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
     """One execution, with everything below it."""
-    raise ExecutionNotFound(execution)
+    Query(request, ())
+    depth = _depth(fields_of(request))
+    return GoogleJson(Writer().execution(find(name, services, depth=depth)))
+
+
+@router.get(_EXECUTIONS)
+def list_executions(parent: OfIntegration, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
+    """One page of the executions of an integration, or of all."""
+    query, fields = Query(request, _LISTED), fields_of(request)
+    read = _parse_read_mask(query.text("readMask"))
+    wish = ListWish(
+        filter=And((parse_filter(query.text("filter")), parse_filter_params(query.inside("filterParams")))),
+        order_by=query.text("orderBy"),
+        integration=None if parent.is_any else parent.integration,
+        with_children=True,
+        page_size=query.page_size(),
+        page_token=query.text("pageToken"),
+    )
+    query.flag("refreshAcl")  # there is none
+    depth = _depth_of_list(fields, read, with_parameters=not query.flag("snapshotMetadataWithoutParams"))
+    found, next_token = look_at_page(wish, services, place=parent.place, depth=depth)
+    writer = Writer(truncates=query.flag("truncateParams"))
+    answer: dict[str, Any] = {
+        "executions": [masks.apply(read, writer.execution(each)) for each in found],
+        "executionInfos": [masks.apply(_twin(read), writer.info(each)) for each in found],
+    }
+    return GoogleJson(answer | ({"nextPageToken": next_token} if next_token else {}))
+
+
+def find(name: ExecutionName, services: Services, *, depth: Depth) -> Execution:
+    """The execution of this name.
+
+    Raises:
+        ExecutionNotFound: there is none, or it is of another integration.
+    """
+    found = look_at(name.execution, services, depth=depth)
+    if not name.fits(found):
+        raise ExecutionNotFound(name.execution)
+    return found
+
+
+# -- how much is read ----------------------------------------------------------------------------------------------
+
+
+def _depth(mask: Mask | None) -> Depth:
+    """What of one execution is to be read, so that the mask has what it shows."""
+    with_children = shows(mask, "directSubExecutions")
+    with_snapshots = with_children or _shows_snapshots(mask)
+    return Depth(
+        with_history=with_snapshots or _shows_history(mask),
+        with_snapshots=with_snapshots,
+        with_children=with_children,
+    )
+
+
+def _shows_snapshots(mask: Mask | None) -> bool:
+    details = [shows(mask, "executionDetails", each) for each in _FROM_HISTORY if each != "attemptStats"]
+    return any(details) or shows(mask, "eventExecutionDetails", "eventExecutionSnapshot")
+
+
+def _shows_history(mask: Mask | None) -> bool:
+    return shows(mask, "executionDetails", "attemptStats") or shows(mask, "eventExecutionDetails")
+
+
+def _depth_of_list(fields: Mask | None, read: Mask | None, *, with_parameters: bool) -> Depth:
+    shown = fields if fields is None else fields.get("executions", fields.get(EVERY, {}))
+    with_snapshots = _shows_snapshots(read) and _shows_snapshots(shown)
+    of_twin = ("errors", "eventExecutionDetails") if read is None else ()
+    return Depth(
+        with_history=with_snapshots
+        or (_shows_history(read) and _shows_history(shown))
+        or any(shows(fields, "executionInfos", each) for each in of_twin),
+        with_snapshots=with_snapshots,
+        with_parameters=with_parameters,
+        with_children=False,
+    )
+
+
+def _parse_read_mask(text: str) -> Mask | None:
+    """What is shown of each execution; None for all of it.
+
+    Raises:
+        InvalidRequest, InvalidValue: it names something that cannot be shown in a list.
+    """
+    if not text or text == EVERY:
+        return None
+    mask = masks.fit(masks.parse_fields(text), _MESSAGE)
+    if unknown := [name for name in mask if name not in _READABLE]:
+        raise InvalidValue("readMask", unknown[0], f"{', '.join(_READABLE)}, and what is inside of these")
+    return {"name": None} | mask
+
+
+def _twin(read: Mask | None) -> Mask | None:
+    """The same for an EventExecutionInfo."""
+    return None if read is None else {_READABLE[name]: None for name in read if _READABLE[name]}
