@@ -8,10 +8,12 @@ nothing that a caller writes gets into SQL but as a bound value.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Final, TypeAlias
 
 from orchestrator.model.fields import is_storable
@@ -92,12 +94,14 @@ def _folded(spelling: str) -> str:
     return spelling.replace("_", "").lower()
 
 
-_BY_SPELLING: Final = {_folded(spelling): each for each in FIELDS for spelling in (each.name, *each.also)}
+@cache
+def _by_spelling(among: tuple[Field, ...]) -> dict[str, Field]:
+    return {_folded(spelling): each for each in among for spelling in (each.name, *each.also)}
 
 
-def find_field(spelling: str) -> Field | None:
+def find_field(spelling: str, among: Sequence[Field] = FIELDS) -> Field | None:
     """The field of this name, however it is spelled; None if there is none."""
-    return _BY_SPELLING.get(_folded(spelling))
+    return _by_spelling(tuple(among)).get(_folded(spelling))
 
 
 class Unfit(ValueError):

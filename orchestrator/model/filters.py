@@ -21,10 +21,12 @@ killed. Keywords are case-sensitive. Text of strangers comes in here: length, ne
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 
 from orchestrator.errors import FilterSyntax, InvalidValue
 from orchestrator.model.filter_fields import (
@@ -115,8 +117,8 @@ _KEYWORDS: Final = ("AND", "OR", "NOT")
 class _Parser:
     """One text on its way into a tree. What a token may be depends on where it stands: a value may be 12:00."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, fields: Sequence[Field]) -> None:
+        self._text, self._fields = text, fields
         self._at = 0
         self._depth = 0
         self._terms = 0
@@ -227,9 +229,9 @@ class _Parser:
         spelling = self._find(_NAME)
         if spelling is None or spelling in _KEYWORDS:
             raise self._refusal("a field, NOT or (", start)
-        field = find_field(spelling)
+        field = find_field(spelling, self._fields)
         if field is None:
-            raise self._refusal(f"one of the fields {', '.join(each.name for each in FIELDS)}", start)
+            raise self._refusal(f"one of the fields {', '.join(each.name for each in self._fields)}", start)
         if field is not PARAMETER:
             return field, ""
         if not self._text.startswith(".", self._at):
@@ -273,12 +275,44 @@ class _Parser:
             raise Unfit("a string with the escapes of JSON") from None
 
 
-def parse_filter(text: str) -> Node:
+def parse_filter(text: str, fields: Sequence[Field] = FIELDS) -> Node:
     """The tree of a filter; ``EVERYTHING`` for a blank one.
+
+    Args:
+        text: what somebody wrote.
+        fields: what it may speak of; those of executions, unless it is a filter of something else.
 
     Raises:
         FilterSyntax: the text does not follow the grammar, is beyond a limit, or asks a field for what it never has.
     """
     if len(text) > MAX_LENGTH:
         raise FilterSyntax(text, MAX_LENGTH + 1, f"at most {MAX_LENGTH:,} characters")
-    return _Parser(text).whole()
+    return _Parser(text, fields).whole()
+
+
+_ORDERS: Final[dict[Operator, Callable[[Any, Any], bool]]] = {
+    Operator.EQUAL: operator.eq,
+    Operator.LESS: operator.lt,
+    Operator.AT_MOST: operator.le,
+    Operator.GREATER: operator.gt,
+    Operator.AT_LEAST: operator.ge,
+    Operator.CONTAINS: operator.contains,
+}
+
+
+def fits(node: Node, values: Mapping[Field, Operand | None]) -> bool:
+    """Whether something that is in memory fits a filter; ``values`` has each of its fields, None where it has none."""
+    match node:
+        case Comparison(field=field, operator=sign, value=value):
+            found = values[field]
+            return found is not None and _ORDERS[sign](found, value)
+        case Filled(field=field):
+            return values[field] is not None
+        case Not(part=part):
+            return not fits(part, values)
+        case And(parts=parts):
+            return all(fits(part, values) for part in parts)
+        case Or(parts=parts):
+            return any(fits(part, values) for part in parts)
+        case _:
+            assert_never(node)

@@ -25,6 +25,7 @@ from starlette.types import Scope
 
 from orchestrator import errors
 from orchestrator.model.json_text import to_json_text
+from orchestrator.service.suspensions import MayNotResolve, SuspensionNotFound
 from orchestrator.wire.google import masks
 from orchestrator.wire.google.surface import answer_of
 from orchestrator.wire.google.violations import InvalidRequest
@@ -49,6 +50,8 @@ UNIMPLEMENTED: Final = Status(501, "UNIMPLEMENTED")
 UNAVAILABLE: Final = Status(503, "UNAVAILABLE")
 
 _STATUSES: Final[tuple[tuple[type[errors.OrchestratorError], Status], ...]] = (
+    (SuspensionNotFound, NOT_FOUND),
+    (MayNotResolve, PERMISSION_DENIED),
     (errors.DefinitionError, INVALID_ARGUMENT),
     (errors.InputError, INVALID_ARGUMENT),
     (errors.AccessError, PERMISSION_DENIED),

@@ -21,6 +21,7 @@ from orchestrator.model.filters import (
     Not,
     Operator,
     Or,
+    fits,
     parse_filter,
 )
 
@@ -321,3 +322,34 @@ def test_the_page_has_every_field_with_its_names_and_its_kind():
 
 def test_the_page_has_the_limits():
     assert f"At most {MAX_LENGTH:,} characters, {MAX_DEPTH} levels of parentheses and NOT, {MAX_TERMS} tests." in PAGE
+
+
+# -- in memory -------------------------------------------------------------------------------------------------------
+
+SIZE = fields.Field("size", fields.Kind.WHOLE)
+NAME = fields.Field("name", fields.Kind.TEXT, ("label",))
+
+
+@pytest.mark.parametrize(
+    ("text", "fitting"),
+    [
+        ("", "abc"),
+        ("size = 2", "b"),
+        ("size != 2", "ac"),
+        ("size >= 1 AND size < 2", "a"),
+        ("name:e", "ab"),
+        ("label = one OR size > 1", "ab"),
+        ("size:*", "ab"),
+        ("NOT (size <= 2)", "c"),
+    ],
+)
+def test_a_filter_of_other_fields_chooses_what_is_in_memory(text, fitting):
+    things = {"a": {SIZE: 1, NAME: "one"}, "b": {SIZE: 2, NAME: "three"}, "c": {SIZE: None, NAME: "two"}}
+    tree = parse_filter(text, (SIZE, NAME))
+
+    assert "".join(name for name, values in things.items() if fits(tree, values)) == fitting
+
+
+def test_a_filter_of_other_fields_knows_those_alone():
+    with pytest.raises(FilterSyntax, match=r"one of the fields size, name$"):
+        parse_filter("state=FAILED", (SIZE, NAME))
