@@ -42,5 +42,5 @@ async def unanswered(request: Request) -> GoogleJson:
 
 for _path in ("/v1/projects/{rest:path}", "/v1alpha/projects/{rest:path}", "/v2/projects/{rest:path}"):
     router.add_api_route(_path, unanswered, methods=_VERBS, include_in_schema=False, route_class_override=AnyPath)
-for _path in ("/v1/callback:generateToken", "/v1/connectorPlatformRegions:enumerate"):
+for _path in ("/v1/projects", "/v1/callback:generateToken", "/v1/connectorPlatformRegions:enumerate"):
     router.add_api_route(_path, unanswered, methods=_VERBS, include_in_schema=False)
