@@ -2,6 +2,7 @@
 
 import re
 
+import httplib2
 import httpx
 import pytest
 from googleapiclient.errors import HttpError
@@ -30,12 +31,16 @@ class Answers(dict):
         self[name] = error or response
 
 
-def execute(google, requests, **more):
+def execute(google, requests):
     answers = Answers()
     batch = BatchHttpRequest(callback=answers, batch_uri=f"{google.url}/batch")
     for name, request in requests.items():
         batch.add(request, request_id=name)
-    batch.execute(**more)
+    http = httplib2.Http()  # of its own: the client's connection may have idled for too long while the batch was made
+    try:
+        batch.execute(http=http)
+    finally:
+        http.close()
     return answers
 
 
