@@ -31,10 +31,10 @@ def _idle_policies(version: IntegrationVersion) -> Iterator[str]:
 
 
 def _without_effect(version: IntegrationVersion) -> Iterator[str]:
-    """What is read and kept, and changes nothing about a run so far."""
+    """What is read and kept, and has less effect than one may think."""
     for parameter in version.parameters:
         if parameter.masked:
-            yield f"parameter {parameter.key!r}, masked: without effect in this version, its values are shown"
+            yield f"parameter {parameter.key!r}, masked: hidden in Google's API alone, shown elsewhere"
 
 
 def _undeclared_variables(version: IntegrationVersion) -> Iterator[str]:

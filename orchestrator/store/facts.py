@@ -17,6 +17,9 @@ from orchestrator.store.tables import signals, timers, versions
 _BEGINS: Final = [kind.value for kind in (TimerKind.RETRY, TimerKind.RESTART, TimerKind.START)]
 _HELD: Final = (ExecutionState.PENDING, ExecutionState.RETRY_ON_HOLD)
 _CHUNK: Final = 400  # ids in one IN list, as in ``store.queries``
+_STATES: Final = sa.select(versions.c.id, versions.c.state).where(
+    versions.c.id.in_(sa.bindparam("ids", expanding=True))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +52,7 @@ def read_facts(connection: sa.Connection, stored: Sequence[StoredExecution]) -> 
 def _version_states(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for some in _chunks(ids):
-        rows = connection.execute(sa.select(versions.c.id, versions.c.state).where(versions.c.id.in_(some)))
-        found |= {row.id: row.state for row in rows}
+        found |= {row.id: row.state for row in connection.execute(_STATES, {"ids": some})}
     return found
 
 

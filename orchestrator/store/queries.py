@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import sqlalchemy as sa
 
@@ -28,6 +28,28 @@ _LINK: Final = tuple(
     executions.c[name] for name in ("id", "parent_id", "parent_task", "parent_attempt", "parent_round", "position")
 )
 
+
+def _tree() -> sa.Select[Any]:
+    below = sa.select(executions.c.id).where(executions.c.id == sa.bindparam("top")).cte("below", recursive=True)
+    below = below.union_all(sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id))
+    return sa.select(executions).where(executions.c.id.in_(sa.select(below.c.id)))
+
+
+# What every look at an execution sends is put together once a process: that takes longer than running it.
+_IDS: Final[sa.BindParameter[str]] = sa.bindparam("ids", expanding=True)
+_TREE: Final = _tree()
+_ONE: Final = sa.select(executions).where(executions.c.id == sa.bindparam("id"))
+_ENTRIES: Final = (
+    sa.select(history)
+    .where(history.c.execution_id.in_(_IDS), history.c.revision > sa.bindparam("known"))
+    .order_by(history.c.execution_id, history.c.revision)
+)
+_REPLAYS: Final = (
+    sa.select(executions.c.id, executions.c.replay_of)
+    .where(executions.c.replay_of.in_(_IDS))
+    .order_by(executions.c.created_at, executions.c.id)
+)
+_LIVE: Final = sa.select(live_attempts).where(live_attempts.c.execution_id.in_(_IDS))
 
 Entries: TypeAlias = dict[str, list[Entry]]  # by execution; named here because a method below is called list
 Matches: TypeAlias = list[Match]  # likewise
@@ -76,7 +98,7 @@ class ExecutionQueries:
             ExecutionNotFound: there is none.
         """
         with self._read() as connection:
-            row = connection.execute(sa.select(executions).where(executions.c.id == execution_id)).one_or_none()
+            row = connection.execute(_ONE, {"id": execution_id}).one_or_none()
         if row is None:
             raise ExecutionNotFound(execution_id)
         return to_stored(row)
@@ -89,11 +111,8 @@ class ExecutionQueries:
         Raises:
             ExecutionNotFound: there is none.
         """
-        below = sa.select(executions.c.id).where(executions.c.id == execution_id).cte("below", recursive=True)
-        below = below.union_all(sa.select(executions.c.id).join(below, executions.c.parent_id == below.c.id))
-        statement = sa.select(executions).where(executions.c.id.in_(sa.select(below.c.id)))
         with self._read() as connection:
-            found = {row.id: to_stored(row) for row in connection.execute(statement)}
+            found = {row.id: to_stored(row) for row in connection.execute(_TREE, {"top": execution_id})}
         if execution_id not in found:
             raise ExecutionNotFound(execution_id)
         return _in_order(found.pop(execution_id), found.values())
@@ -166,13 +185,8 @@ class ExecutionQueries:
         found: Entries = defaultdict(list)
         with self._read() as connection:
             for ids in _chunks(list(revisions)):
-                statement = (
-                    sa.select(history)
-                    .where(history.c.execution_id.in_(ids))
-                    .order_by(history.c.execution_id, history.c.revision)
-                )
                 known = min(revisions[each] for each in ids)
-                for row in connection.execute(statement.where(history.c.revision > known)):
+                for row in connection.execute(_ENTRIES, {"ids": ids, "known": known}):
                     if row.revision > revisions[row.execution_id]:
                         found[row.execution_id].append(Entry.from_json(json.loads(row.entry)))
         return found
@@ -186,8 +200,7 @@ class ExecutionQueries:
         found: dict[str, Ids] = defaultdict(list)
         with self._read() as connection:
             for ids in _chunks(execution_ids):
-                statement = sa.select(executions.c.id, executions.c.replay_of).where(executions.c.replay_of.in_(ids))
-                for row in connection.execute(statement.order_by(executions.c.created_at, executions.c.id)):
+                for row in connection.execute(_REPLAYS, {"ids": ids}):
                     found[row.replay_of].append(row.id)
         return found
 
@@ -207,8 +220,7 @@ class ExecutionQueries:
         found: dict[str, dict[int, LiveAttempt]] = defaultdict(dict)
         with self._read() as connection:
             for ids in _chunks(execution_ids):
-                rows = connection.execute(sa.select(live_attempts).where(live_attempts.c.execution_id.in_(ids)))
-                for row in rows:
+                for row in connection.execute(_LIVE, {"ids": ids}):
                     found[row.execution_id][row.task_number] = to_live(row)
         return found
 

@@ -89,6 +89,11 @@ class Stores:
             found = connection.execute(free.where(is_free).limit(1)).scalar_one()
         return AttemptKey(execution_id=found, number=1, attempt=1)
 
+    def held_and_cancelled(self):
+        wanted = sa.select(executions.c.id).where(executions.c.state.in_(("CANCELLED", "RETRY_ON_HOLD", "PENDING")))
+        with self.database.read() as connection:
+            return list(connection.execute(wanted.limit(20)).scalars())
+
     def claimed(self):
         return self.store.claim(self.key(), worker="default@host/1/1")
 
@@ -248,6 +253,10 @@ def looking(stores):
     yield lambda: stores.queries.entries({OLD: 1, YOUNG: 0})
     yield lambda: stores.queries.replays_of(OLD)
     yield lambda: stores.queries.live([OLD, YOUNG])
+    yield lambda: stores.queries.all_ancestors([id_of(20_001), YOUNG])
+    yield lambda: stores.queries.all_replays_of([OLD, YOUNG])
+    rows = [stores.queries.one(each) for each in (OLD, YOUNG, *stores.held_and_cancelled())]
+    yield lambda: stores.queries.facts(rows)
 
 
 def live_matches(stores):

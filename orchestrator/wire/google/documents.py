@@ -27,7 +27,7 @@ from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.snapshots import AttemptView, Snapshot, TaskView
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import DataType, Value
-from orchestrator.wire.google.errors_of import common_code, errors_of
+from orchestrator.wire.google.error_details import common_code, errors_of
 from orchestrator.wire.google.fields import epoch_ms, timestamp, to_value_type
 
 Document: TypeAlias = "dict[str, Any]"
