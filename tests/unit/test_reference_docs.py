@@ -265,7 +265,7 @@ def test_a_complete_python_example_registers_task_types(text, monkeypatch):
     assert all(name in text for name in added)
 
 
-@pytest.mark.parametrize("page", ["definitions", "task-types"])
+@pytest.mark.parametrize("page", ["definitions", "task-types", "google-api"])
 def test_every_link_leads_to_a_heading(page):
     folder = ROOT / "docs"
     for target, anchor in re.findall(r"\]\((?:([\w-]+)\.md)?(?:#([\w-]+))?\)", (folder / f"{page}.md").read_text()):

@@ -1,4 +1,4 @@
-"""Resource names, such as ``projects/P/locations/L/integrations/I/executions/E``: out of paths and bodies, and back.
+"""Resource names, such as ``projects/P/locations/L/integrations/I/executions/E``: out of paths, and back.
 
 ``-`` stands for any of a collection where something is looked for: any project or location in the name of one
 execution, and all integrations of a location in a list.
@@ -6,7 +6,6 @@ execution, and all integrations of a location in a list.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Self
 
@@ -19,10 +18,6 @@ from orchestrator.service.submit import Place
 
 ANY: Final = "-"
 MAX_ID: Final = 512  # characters of one segment
-_EXECUTION: Final = re.compile(
-    r"projects/([^/]+)/locations/([^/]+)(?:/products/[^/]+)?/integrations/([^/]+)/executions/([^/]+)"
-)
-_SUSPENSION: Final = re.compile(_EXECUTION.pattern + r"/suspensions/([^/]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +72,6 @@ class SuspensionName:
 
     def __str__(self) -> str:
         return f"{self.parent}/suspensions/{self.suspension}"
-
-
-def parse_execution_name(text: str, place: str) -> ExecutionName:
-    """Read the name of an execution.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    found = _EXECUTION.fullmatch(text)
-    if found is None or not is_storable(text):
-        raise InvalidValue(place, repr(text[:200]), "projects/P/locations/L/integrations/I/executions/E")
-    return ExecutionName(IntegrationName(*found.groups()[:3]), found[4])
-
-
-def parse_suspension_name(text: str, place: str) -> SuspensionName:
-    """Read the name of a suspension.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    found = _SUSPENSION.fullmatch(text)
-    if found is None or not is_storable(text):
-        raise InvalidValue(place, repr(text[:200]), "projects/P/locations/L/integrations/I/executions/E/suspensions/S")
-    return SuspensionName(ExecutionName(IntegrationName(*found.groups()[:3]), found[4]), found[5])
 
 
 # -- out of the path -----------------------------------------------------------------------------------------------
