@@ -241,6 +241,32 @@ class IllegalArrow(StateError):
         return f"{self.event} is not possible in state {self.state}"
 
 
+class WrongVersionState(StateError):
+    """A version of an integration is in a state in which this cannot be done to it; nothing was changed."""
+
+    def __init__(self, integration: str, version_id: str, state: str, wanted: str, possible: Sequence[str]) -> None:
+        super().__init__(integration, version_id, state, wanted, tuple(possible))
+        self.integration, self.version_id, self.state = integration, version_id, state
+        self.wanted, self.possible = wanted, tuple(possible)
+
+    def __str__(self) -> str:
+        which = f"version {self.version_id} of integration {self.integration!r}"
+        return f"{which} is {self.state}, and only one that is {' or '.join(self.possible)} can be {self.wanted}"
+
+
+class VersionInTheWay(StateError):
+    """Somebody else has changed a draft again and again while this was about to; the same call may succeed."""
+
+    retryable = True
+
+    def __init__(self, version_id: str) -> None:
+        super().__init__(version_id)
+        self.version_id = version_id
+
+    def __str__(self) -> str:
+        return f"version {self.version_id} was changed by others at the same time; try again"
+
+
 class StoreError(OrchestratorError):
     """The database does not hold, or cannot take, what was asked."""
 
@@ -291,6 +317,39 @@ class KeyNotFound(StoreError):
 
     def __str__(self) -> str:
         return f"there is no API key with the id {self.key_id!r}; `orchestrator keys list` shows those that are there"
+
+
+class VersionNotFound(StoreError):
+    """No version of this integration has this id."""
+
+    def __init__(self, integration: str, version_id: str) -> None:
+        super().__init__(integration, version_id)
+        self.integration, self.version_id = integration, version_id
+
+    def __str__(self) -> str:
+        return f"integration {self.integration!r} has no version {self.version_id!r}"
+
+
+class NoSuchIntegration(StoreError):
+    """There is no version of this integration, or all are archived."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"there is no integration {self.name!r}; upload a version of it, or publish one, first"
+
+
+class IntegrationExists(StoreError):
+    """An integration that was to be a new one is there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"integration {self.name!r} is there already; create a version of it without newIntegration"
 
 
 class SchemaOutdated(StoreError):
