@@ -2,7 +2,7 @@
 
 A name is taken in camelCase and in snake_case: case and underscores do not count. The product's names and ours lead to
 the same field. What is not in ``FIELDS`` cannot be asked for: ``store.filters`` has a column for each of these, and
-nothing that a caller writes gets into SQL but as a bound value.
+nothing that a caller writes gets into SQL but as a bound value. ``version_fields`` has the fields of versions.
 """
 
 from __future__ import annotations

@@ -17,14 +17,15 @@ from typing import Final, TypeAlias
 
 from orchestrator.errors import InvalidPageToken, InvalidValue
 from orchestrator.model.fields import is_storable
-from orchestrator.model.filter_fields import CREATE_TIME, PRIORITY, UPDATE_TIME, Field, find_field
+from orchestrator.model.filter_fields import CREATE_TIME, PRIORITY, UPDATE_TIME, Field, Kind, find_field
 from orchestrator.model.filters import Node
+from orchestrator.model.values import INT64_MAX, INT64_MIN
 
-Boundary: TypeAlias = "tuple[datetime | int, str]"  # what the list is ordered by, and the execution's id
+Boundary: TypeAlias = "tuple[datetime | int | str, str]"  # what the list is ordered by, and the id
 
 _ORDERED_BY: Final = (CREATE_TIME, UPDATE_TIME, PRIORITY)  # every execution has each of them
 _DIGEST_LENGTH: Final = 16
-_MAX_TOKEN: Final = 500  # characters
+_MAX_TOKEN: Final = 4_000  # characters: the name of an integration may be most of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,14 @@ def _parse_place(written: object, execution_id: object, order: Order) -> Boundar
         if type(written) is not int or abs(written) > 9:
             raise ValueError
         return written, execution_id
-    if not isinstance(written, str):
+    if order.field.kind is Kind.WHOLE:
+        if type(written) is not int or not INT64_MIN <= written <= INT64_MAX:
+            raise ValueError
+        return written, execution_id
+    if not isinstance(written, str) or not is_storable(written):
         raise ValueError
+    if order.field.kind is Kind.TEXT:
+        return written, execution_id
     time = datetime.fromisoformat(written)
     if time.tzinfo is None:
         raise ValueError

@@ -116,21 +116,39 @@ def column_of(field: Field) -> sa.ColumnElement[Any]:
 
 def to_clause(node: Node) -> sa.ColumnElement[bool]:
     """The WHERE clause of a filter over the table ``executions``."""
+    return combined(node, _tested)
+
+
+def combined(node: Node, tested: Callable[[Comparison | Filled], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    """The WHERE clause of a filter, whatever its single tests become: each of them true or false, and never NULL."""
     match node:
+        case Comparison() | Filled():
+            return tested(node)
+        case Not(part=part):
+            return sa.not_(combined(part, tested))
+        case And(parts=parts):
+            return sa.and_(sa.true(), *(combined(part, tested) for part in parts))
+        case Or(parts=parts):
+            return sa.or_(sa.false(), *(combined(part, tested) for part in parts))
+        case _:
+            assert_never(node)
+
+
+def compared(column: sa.ColumnElement[Any], test: Comparison) -> sa.ColumnElement[bool]:
+    """A column that is never NULL, compared as a test says."""
+    return _COMPARED[test.operator](column, to_bound(test.value))
+
+
+def _tested(test: Comparison | Filled) -> sa.ColumnElement[bool]:
+    match test:
         case Comparison(field=field):
-            return _compared(node) if field in _COLUMNS else _searched(node)
+            return _compared(test) if field in _COLUMNS else _searched(test)
         case Filled(field=field, name=name):
             if field in _COLUMNS:
                 return _is_filled(field)
             return _has_parameter(name if field is fields.PARAMETER else None)
-        case Not(part=part):
-            return sa.not_(to_clause(part))
-        case And(parts=parts):
-            return sa.and_(sa.true(), *map(to_clause, parts))
-        case Or(parts=parts):
-            return sa.or_(sa.false(), *map(to_clause, parts))
         case _:
-            assert_never(node)
+            assert_never(test)
 
 
 def _is_filled(field: Field) -> sa.ColumnElement[bool]:
@@ -138,7 +156,7 @@ def _is_filled(field: Field) -> sa.ColumnElement[bool]:
 
 
 def _compared(test: Comparison) -> sa.ColumnElement[bool]:
-    fits = _COMPARED[test.operator](_COLUMNS[test.field], to_bound(test.value))
+    fits = compared(_COLUMNS[test.field], test)
     if test.field in _MAY_BE_NULL:
         return sa.and_(_is_filled(test.field), fits)
     if test.field is fields.STATE and test.operator is Operator.EQUAL and test.value != ExecutionState.SUCCEEDED:
