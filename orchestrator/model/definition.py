@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from orchestrator.errors import InvalidDefinition, InvalidValue
@@ -53,6 +54,8 @@ _MOST: Final = {
     "trigger_configs": MAX_TRIGGERS,
     "integrationParameters": MAX_PARAMETERS,
     "integration_parameters": MAX_PARAMETERS,
+    "integrationConfigParameters": MAX_PARAMETERS,
+    "integration_config_parameters": MAX_PARAMETERS,
 }
 
 
@@ -90,7 +93,10 @@ def parse_integration(
     version = IntegrationVersion(
         tasks=tuple(parse_task(fields) for fields in top.objects("taskConfigs")),
         triggers=(triggers := tuple(_parse_trigger(f, i) for i, f in enumerate(top.objects("triggerConfigs"), 1))),
-        parameters=tuple(_parse_parameter(fields) for fields in top.objects("integrationParameters")),
+        parameters=(
+            *(_parse_parameter(fields) for fields in top.objects("integrationParameters")),
+            *(_parse_config_parameter(fields) for fields in top.objects("integrationConfigParameters")),
+        ),
         error_catchers=tuple(_parse_catcher(f, i) for i, f in enumerate(top.objects("errorCatcherConfigs"), 1)),
         description=top.text("description"),
         user_label=top.text("userLabel"),
@@ -253,6 +259,17 @@ def _parse_parameter(fields: Fields) -> IntegrationParameter:
         display_name=fields.text("displayName"),
         is_transient=fields.flag("isTransient"),
     )
+
+
+def _parse_config_parameter(fields: Fields) -> IntegrationParameter:
+    """One of ``integrationConfigParameters``: what it was published with takes the place of its default."""
+    parameter = fields.nested("parameter") or Fields({}, fields.at("parameter"), fields.problems)
+    declared = _parse_parameter(parameter)
+    written = fields.get("value")
+    value = fields.value_of(written, "value") if written not in (None, {}) else None
+    if value is None:
+        return declared
+    return replace(declared, default=_as_declared(value, declared.data_type))
 
 
 def _parse_data_type(fields: Fields, default: Value | None) -> DataType:

@@ -51,6 +51,7 @@ EVERYTHING = {
         {},  # without an id, so that the properties are asked for one
     ],
     "integrationParameters": [{"key": "a", "dataType": "INT_VALUE"}],
+    "integrationConfigParameters": [{"parameter": {"key": "b", "dataType": "INT_VALUE"}}],
     "errorCatcherConfigs": [{"errorCatcherId": "a", "startErrorTasks": [{"taskId": 1}]}],
     "limits": {"rate": {}},
     "taskConfigs": [
