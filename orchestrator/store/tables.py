@@ -155,8 +155,15 @@ versions = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),  # SHA-256 of the document
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False, server_default=now()),
+    sa.Column("updated_at", Instant),  # NULL: nothing has changed since it was created; so the next
+    sa.Column("state_at", Instant),  # since when it is in its state
+    sa.Column("user_label", sa.Text, nullable=False, server_default=""),  # of the document, and so the next
+    sa.Column("description", sa.Text, nullable=False, server_default=""),
+    sa.Column("lock_holder", sa.String(256)),  # who edits the DRAFT
+    sa.Column("last_modifier", sa.String(256)),
     sa.UniqueConstraint("project", "location", "integration", "snapshot_number"),
     sa.Index(None, "project", "location", "integration", "digest"),
+    _partial("versions_active_ix", "project", "location", "integration", where="state = 'ACTIVE'", unique=True),
 )
 
 version_triggers = sa.Table(

@@ -44,6 +44,7 @@ FAILED_PRECONDITION: Final = Status(400, "FAILED_PRECONDITION")
 PERMISSION_DENIED: Final = Status(403, "PERMISSION_DENIED")
 NOT_FOUND: Final = Status(404, "NOT_FOUND")
 ALREADY_EXISTS: Final = Status(409, "ALREADY_EXISTS")
+ABORTED: Final = Status(409, "ABORTED")
 RESOURCE_EXHAUSTED: Final = Status(429, "RESOURCE_EXHAUSTED")
 INTERNAL: Final = Status(500, "INTERNAL")
 UNIMPLEMENTED: Final = Status(501, "UNIMPLEMENTED")
@@ -55,7 +56,11 @@ _STATUSES: Final[tuple[tuple[type[errors.OrchestratorError], Status], ...]] = (
     (errors.DefinitionError, INVALID_ARGUMENT),
     (errors.InputError, INVALID_ARGUMENT),
     (errors.AccessError, PERMISSION_DENIED),
+    (errors.VersionInTheWay, ABORTED),
     (errors.StateError, FAILED_PRECONDITION),
+    (errors.VersionNotFound, NOT_FOUND),
+    (errors.NoSuchIntegration, NOT_FOUND),
+    (errors.IntegrationExists, ALREADY_EXISTS),
     (errors.ExecutionNotFound, NOT_FOUND),
     (errors.IntegrationNotFound, NOT_FOUND),
     (errors.ExecutionExists, ALREADY_EXISTS),
