@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from orchestrator.wire.google import batch, executions, suspensions, unanswered
+from orchestrator.wire.google import batch, executions, integrations, suspensions, unanswered, versions
 from orchestrator.wire.google.envelope import GoogleRoute
 
 
 def google_router() -> APIRouter:
     """The routes under ``/v1``."""
     router = APIRouter(route_class=GoogleRoute)
-    for each in (batch, executions, suspensions, unanswered):  # the last takes what the others leave
+    for each in (batch, executions, integrations, suspensions, versions, unanswered):  # the last takes what is left
         router.include_router(each.router)
     return router
