@@ -18,6 +18,7 @@ from orchestrator.client.keys import Keys
 from orchestrator.client.schedules import Schedules
 from orchestrator.client.submitting import Submitting
 from orchestrator.client.suspensions import Suspensions
+from orchestrator.client.versions import Versions
 from orchestrator.engine.replay import ReplayMode
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.service.replay import ReplayVersion, ReplayWish, executors_for, replay, version_for
@@ -47,6 +48,11 @@ class Orchestrator(Submitting):
         return Suspensions(
             lambda: self._open().services, running=lambda executors: self._running(executors).services, user=user
         )
+
+    @property
+    def versions(self) -> Versions:
+        """Drafts, published and former versions of integrations."""
+        return Versions(lambda: self._open().services, place=self.place, user=user)
 
     @property
     def limits(self) -> LimitStore:

@@ -77,6 +77,12 @@ def read_definition_body(body: object) -> dict[str, object]:
     return {key: content for key, content in read.items() if key not in OURS_TO_SAY}
 
 
+def portable(document: Mapping[str, object], name: str) -> dict[str, object]:
+    """A definition as a file that can go anywhere: its fields in camelCase, and of ours the short name alone."""
+    read = camel_definition(document)
+    return {"name": name, **{key: content for key, content in read.items() if key not in OURS_TO_SAY}}
+
+
 # -- masks ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The walk over definitions: its table is the discovery document's, and it changes nothing but how fields are spelled."""
+"""The walk over definitions: its table is the discovery document's, and it changes how fields are spelled alone."""
 
 import json
 from contextlib import suppress
