@@ -77,7 +77,8 @@ class Submitting(Control):
             InvalidDefinition: it cannot run; nothing was stored.
         """
         version = self.read(definition, name=name)
-        version_id, warnings = publish(version, self._open().services, place=self.place, source=version.name)
+        services, source = self._open().services, version.name
+        version_id, warnings = publish(version, services, place=self.place, source=source, actor=user())
         for warning in warnings:
             self._say(f"{version.name}: {warning}")
         self._published_executors.update(task.executor_id for task in version.tasks if task.executor_id)

@@ -37,9 +37,9 @@ class Place:
 
 
 def publish(
-    version: IntegrationVersion, services: Services, *, place: Place, source: str
+    version: IntegrationVersion, services: Services, *, place: Place, source: str, actor: str | None = None
 ) -> tuple[str, tuple[str, ...]]:
-    """Check a definition, and make it the published version of its integration.
+    """Check a definition, and make it the published version of its integration; ``actor`` is who does it.
 
     Returns:
         The version's id, and warnings.
@@ -48,7 +48,7 @@ def publish(
         InvalidDefinition: it cannot run; nothing was stored.
     """
     warnings = check_integration(version, services.types, source)
-    version_id = services.versions.publish(version, project=place.project, location=place.location)
+    version_id = services.versions.publish(version, project=place.project, location=place.location, actor=actor)
     return version_id, warnings
 
 

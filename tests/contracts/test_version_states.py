@@ -174,6 +174,13 @@ def test_what_cannot_be_read_is_no_draft(services, database):
     assert rows_of(database)["versions"] == []
 
 
+def test_a_definition_that_no_file_could_have_is_no_draft(services, database):
+    with pytest.raises(InvalidDefinition, match="more than 8 MiB"):
+        draft(services, custom="x" * 2**23)
+
+    assert rows_of(database)["versions"] == []
+
+
 def test_two_drafts_of_one_content_are_two_versions(services):
     first, second = draft(services), draft(services)
 
@@ -401,6 +408,18 @@ def test_of_drafts_published_at_the_same_time_one_is_active(services):
     assert sorted(found) == ["ACTIVE", *["SNAPSHOT"] * 11]
 
 
+def test_of_contents_and_drafts_published_at_the_same_time_one_is_active(world, services):
+    drafts = [draft(services, description=str(number)) for number in range(3)]
+    contents = [document(description=f"content {number}") | {"name": "flow"} for number in range(3)]
+
+    at_once(
+        *(partial(publish_version, at(each), services, actor=ME) for each in drafts),
+        *(partial(world.publish, each) for each in contents),
+    )
+
+    assert sorted(states(services)) == ["ACTIVE", *["SNAPSHOT"] * 5]
+
+
 def test_a_draft_published_twice_at_the_same_time_is_published_once(services):
     version = draft(services)
 
@@ -531,6 +550,10 @@ def test_filters_and_orders_of_what_versions_do_not_have_are_refused(services):
         numbers(services, order_by="state")
     with pytest.raises(InvalidValue, match="page size"):
         numbers(services, page_size=-1)
+
+
+def test_a_page_that_is_too_large_is_as_large_as_it_may_be(services, three):
+    assert numbers(services, page_size=2**31) == [3, 2, 1]
 
 
 def pages(read, *, size, **more):

@@ -170,6 +170,31 @@ def test_only_drafts_are_patched(google, parent):
     refused(google.versions.patch(name=version["name"], body={"description": "x"}), 400, "is ACTIVE", "DRAFT")
 
 
+@pytest.mark.parametrize(
+    ("parent", "said"),
+    [
+        (f"projects/{'p' * 65}/locations/local/integrations/i", "1 to 64 characters"),
+        ("projects/default/locations/a\0/integrations/i", "1 to 64 characters"),
+        (f"{LOCATION}/integrations/{'i' * 257}", "1 to 256 characters"),
+        (f"{LOCATION}/integrations/a\0", "without NUL"),
+        (f"{LOCATION}/integrations/-", "the name of one"),
+    ],
+)
+def test_nothing_is_made_where_nothing_can_be(google, parent, said):
+    refused(google.versions.create(parent=parent, body=definition()), 400, said)
+
+
+def test_an_id_that_no_database_takes_is_refused(google, parent):
+    refused(google.versions.get(name=f"{parent}/versions/a\0"), 400, "without NUL")
+
+
+def test_half_of_a_surrogate_pair_that_nobody_looks_at_comes_back(google, parent):
+    version = create(google, parent, taskConfigsInternal=[{"a": "\ud800"}])
+
+    assert google.versions.get(name=version["name"]).execute()["taskConfigsInternal"] == [{"a": "\ud800"}]
+    refused(google.versions.download(name=version["name"], fileFormat="YAML"), 400, "JSON: YAML cannot write that")
+
+
 # -- states --------------------------------------------------------------------------------------------------------
 
 
