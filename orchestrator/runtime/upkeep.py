@@ -24,6 +24,7 @@ from orchestrator.service.apply import start_held
 from orchestrator.service.limits import look_at_limits
 from orchestrator.service.pursue import pursue_marked
 from orchestrator.service.recovery import Republisher, take_over
+from orchestrator.service.repeats import forget_repeats
 from orchestrator.service.schedules import fire_due_schedules, next_schedule_in_s
 from orchestrator.service.services import Services
 from orchestrator.service.timers import fire_due_timers
@@ -81,6 +82,7 @@ def _jobs(parent: Any, identity: Identity) -> list[_Job]:
         _Job(_look_at_limits, every_s=5.0),
         _Job(_end_stops, every_s=5.0),  # whoever stops something ends it, too: this is for what a crash has left
         _Job(_sweep, every_s=SWEEP_EVERY_S),
+        _Job(forget_repeats, every_s=60.0),
     ]
 
 

@@ -17,6 +17,7 @@
 * ``workers``: who works, by heartbeat; an attempt is held for as long as its owner's heartbeat lasts.
 * ``duties``: what one worker at a time does for all, and whose turn it is.
 * ``keys``: who may ask over the network, and for what; never the key itself.
+* ``repeats``: what was answered to requests that may come a second time; for an hour.
 * ``celery_*``: results, groups and chords of tasks that are not ours but use our result backend.
 
 JSON is kept as ASCII text, not as ``jsonb``: a NUL, a lone surrogate, an int64 and ``-0.0`` come back as they went in.
@@ -455,6 +456,17 @@ keys = sa.Table(
     sa.Column("revoked_by", sa.String(256)),
     sa.Column("last_used_at", Instant),  # to the minute: store.keys
     sa.UniqueConstraint("hash"),
+)
+
+repeats = sa.Table(
+    "repeats",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),  # SHA-256 of who asks, and for what
+    sa.Column("wish_id", sa.String(36), nullable=False),  # the same for all copies of one request
+    sa.Column("answer", sa.Text),  # JSON; NULL while the first copy is acted on, or if nobody came to the end of it
+    sa.Column("began_at", Instant, nullable=False, server_default=now()),  # when the first copy came
+    sa.Column("acts_until", Instant, nullable=False),  # from then on another copy may act
+    sa.Index(None, "began_at"),
 )
 
 celery_results = sa.Table(
