@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.client.session import Session
-from orchestrator.engine.progress import unpack
-from orchestrator.engine.quarantine import awaits_release
 from orchestrator.errors import WaitTimeout
 from orchestrator.model.execution import Execution
 from orchestrator.model.explanation import Explanation
 from orchestrator.model.filters import Node
 from orchestrator.model.history import Entry
 from orchestrator.model.snapshots import Snapshot, SnapshotDifference
-from orchestrator.model.states import FINAL_EXECUTION_STATES, ExecutionState
+from orchestrator.model.states import ExecutionState
+from orchestrator.service.at_rest import is_at_rest
 from orchestrator.service.explaining.explain import explain
 from orchestrator.service.fold import Snapshots
 from orchestrator.service.listing import DEFAULT_PAGE, ListWish, read_page
@@ -226,17 +225,10 @@ class Looking(Session):
             time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
 
     def _is_at_rest(self, execution_id: str, state: ExecutionState) -> bool:
-        """Whether nothing happens to it by itself: it is over, or it is somebody's turn. A timer ends by itself."""
-        if state is ExecutionState.RETRY_ON_HOLD:
-            stored = self._queries().one(execution_id)
-            plan = self._open().services.plans.get(stored.version_id, stored.trigger_id)
-            return awaits_release(unpack(plan, stored.progress, stored.state))
-        if state is not ExecutionState.SUSPENDED:
-            return state in FINAL_EXECUTION_STATES
-        is_asked = self._open().services.suspensions.awaits_answer(execution_id)
-        if is_asked:
+        is_there = is_at_rest(execution_id, state, self._open().services)
+        if is_there and state is ExecutionState.SUSPENDED:
             self._asked.add(execution_id)
-        return is_asked
+        return is_there
 
     def _queries(self) -> ExecutionQueries:
         return ExecutionQueries(self._open().database)

@@ -10,9 +10,11 @@ from orchestrator.engine.canvas import Chord, Message
 from orchestrator.model.task_types import TaskSurroundings, TaskTypes
 from orchestrator.service.guarding import Guard
 from orchestrator.service.plans import Plans
+from orchestrator.service.waiting import Waiting
 from orchestrator.store.chunks import ChunkStore
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.glances import GlanceStore
 from orchestrator.store.keys import KeyStore
 from orchestrator.store.outbox import Outbox
 from orchestrator.store.rows import LiveAttempt
@@ -39,6 +41,8 @@ class Publisher(Protocol):
 class Services:
     """The stores, the task types and the way out to the broker. ``jitter`` gives a random number in [0, 1).
 
+    ``waiting`` is for coroutines alone.
+
     ``max_queue_depth`` is how many messages may wait for an executor before submissions to it are refused.
     """
 
@@ -52,6 +56,7 @@ class Services:
     versions: VersionStore
     keys: KeyStore
     plans: Plans
+    waiting: Waiting
     types: TaskTypes
     publisher: Publisher
     surroundings: TaskSurroundings
@@ -83,6 +88,7 @@ class Services:
             versions=versions,
             keys=KeyStore(database),
             plans=Plans(versions, types),
+            waiting=Waiting(GlanceStore(database).look),
             types=types,
             publisher=publisher,
             surroundings=surroundings,
