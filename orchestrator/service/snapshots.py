@@ -100,10 +100,11 @@ def read_history(execution_id: str, services: Services, *, task: int | None = No
     fold, entries = _begin(execution_id, services)
     _check_task(execution_id, fold, task)
     wanted = (each for each in entries if task is None or each.task_number in (0, task) or task in each.states)
-    return tuple(_signed(execution_id, each, services) for each in wanted)
+    return tuple(signed(execution_id, each, services) for each in wanted)
 
 
-def _signed(execution_id: str, entry: Entry, services: Services) -> Entry:
+def signed(execution_id: str, entry: Entry, services: Services) -> Entry:
+    """An entry, with who killed the execution, and why, if it tells of that."""
     if entry.kind is not EntryKind.KILLED or entry.actor:
         return entry
     audit = services.signals.last(execution_id)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from orchestrator.wire.google import batch, executions, integrations, suspensions, unanswered, versions
+from orchestrator.wire.google import batch, executions, integrations, suspensions, unanswered, versions, watch
 from orchestrator.wire.google.envelope import GoogleRoute
 
 
 def google_router() -> APIRouter:
     """The routes under ``/v1``."""
     router = APIRouter(route_class=GoogleRoute)
-    for each in (batch, executions, integrations, suspensions, versions, unanswered):  # the last takes what is left
+    for each in (
+        batch,
+        executions,
+        integrations,
+        suspensions,
+        versions,
+        watch,
+        unanswered,
+    ):  # the last takes what is left
         router.include_router(each.router)
     return router

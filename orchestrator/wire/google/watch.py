@@ -1,0 +1,181 @@
+"""Being told of an execution instead of asking again and again; the API has nothing of the kind. docs/watching.md.
+
+``GET .../executions/ID:watch`` streams server-sent events:
+
+    event: change      one entry of the history; its ``id`` is the entry's revision
+    event: standing    how the execution stands now: its state, and what runs; it has no ``id``
+    event: end         the execution is over, and so is the stream
+
+A client that reconnects with ``Last-Event-ID`` gets every change once, because changes are read from the history by
+their numbers. One that comes back after the end is answered 204, which tells an ``EventSource`` to stop.
+
+``GET .../executions/ID?wait=SECONDS&revision=MARK`` answers when the execution has changed: ``long_poll``, which its
+handler depends on.
+
+Decisions:
+
+- Parameters are no part of an event: they may be large, and ``executions.get`` has them.
+- A sub-execution has a stream of its own. Here is told that some began, how many are over, and what came of them.
+- Whatever many watchers of one execution read at the same moment is read once (``service.waiting``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from orchestrator.errors import InvalidValue
+from orchestrator.model.history import Entry
+from orchestrator.model.json_text import Json, shown, to_json_text
+from orchestrator.service.services import Services
+from orchestrator.service.submit import Place
+from orchestrator.service.watching import News, find_named, read_news
+from orchestrator.store.glances import Glance
+from orchestrator.store.rows import LiveAttempt
+from orchestrator.wire.asking import Asked, Reader
+from orchestrator.wire.google.envelope import GoogleRoute
+from orchestrator.wire.google.fields import timestamp
+from orchestrator.wire.waiting import is_to_end, mark_of, news, until_changed
+
+router = APIRouter(route_class=GoogleRoute)
+
+MAX_WAIT_S: Final = 60.0
+HEARTBEAT_S: Final = 15.0  # proxies close what is silent for longer, often after 30 s
+_END: Final = "-end"
+_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}  # a proxy is to hand on each event at once
+
+
+# -- long polling --------------------------------------------------------------------------------------------------
+
+
+async def long_poll(
+    *,
+    request: Request,
+    response: Response,
+    execution: str,
+    services: Asked,
+    wait: Annotated[float | None, Query(ge=0, le=MAX_WAIT_S)] = None,
+    revision: Annotated[str | None, Query(max_length=100)] = None,
+) -> None:
+    """What ``executions.get`` depends on: with ``wait``, it is answered once the execution has changed.
+
+    The answer has an ``ETag``, which is never newer than the document: the next request has it as its ``revision``.
+    """
+    if wait is None:
+        return
+    with services.waiting.watch(execution) as watch:
+        since = None if revision is None else revision.removeprefix("W/").strip('"')
+        glance = await until_changed(request, watch, since, wait_s=wait)
+    if glance is not None:
+        response.headers["etag"] = f'"{mark_of(glance)}"'
+
+
+# -- streaming -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/v1/projects/{project}/locations/{location}/integrations/{integration}/executions/{execution}:watch")
+async def watch_execution(
+    *,
+    request: Request,
+    project: str,
+    location: str,
+    integration: str,
+    execution: str,
+    services: Asked,
+    caller: Reader,  # noqa: ARG001 - that they may read
+    last_event_id: Annotated[str, Header()] = "",
+) -> Response:
+    """What happens to an execution, as it happens, until it is over."""
+    after = _parse_id(last_event_id)
+    place = Place(project=project, location=location)
+    await run_in_threadpool(find_named, execution, services, place=place, integration=integration)
+    if last_event_id.strip().endswith(_END):
+        return Response(status_code=204)
+    events = _events(request, execution, services, after=after)
+    return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
+
+
+def _parse_id(found: str) -> int:
+    number = found.strip().removesuffix(_END)
+    if number and not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise InvalidValue("Last-Event-ID", shown(found), "the id of an event of this stream, or none")
+    return int(number or 0)
+
+
+async def _events(request: Request, execution_id: str, services: Services, *, after: int) -> AsyncIterator[str]:
+    with services.waiting.watch(execution_id) as watch:
+        seen: Glance | None = None
+        while True:
+            glance = await news(request, watch, seen, wait_s=HEARTBEAT_S)
+            if glance is None or await is_to_end(request):
+                return
+            if glance == seen:
+                yield ": still here\n\n"
+                continue
+            seen = glance
+            read = partial(read_news, execution_id, services, after=after)
+            found = await services.waiting.shared((execution_id, after, glance), read)
+            for number, entry in enumerate(found.entries, found.revision - len(found.entries) + 1):
+                yield _event("change", _to_change(number, entry), event_id=str(number))
+            after = found.revision
+            yield _event("standing", _to_standing(found, glance))
+            if found.stored.state.is_final:
+                yield _event("end", _to_end(found), event_id=f"{after}{_END}")
+                return
+
+
+def _event(kind: str, data: dict[str, Json], *, event_id: str = "") -> str:
+    number = f"id: {event_id}\n" if event_id else ""
+    return f"event: {kind}\n{number}data: {to_json_text(data)}\n\n"  # which has no line break in it
+
+
+# -- what is told --------------------------------------------------------------------------------------------------
+
+
+def _to_change(number: int, entry: Entry) -> dict[str, Json]:
+    document: dict[str, Json] = {
+        "revision": str(number),
+        "kind": entry.kind.value,
+        "startTime": timestamp(entry.started_at),
+        "endTime": timestamp(entry.ended_at),
+        "taskExecutionDetails": [
+            {"taskNumber": str(task), "taskExecutionState": state.value} for task, state in entry.states.items()
+        ],
+    }
+    if entry.task_number:
+        document |= {"taskNumber": str(entry.task_number), "taskAttempt": entry.attempt}
+    if entry.actor:
+        document["actor"] = entry.actor
+    if entry.error is not None:
+        document["error"] = {"message": entry.error.message, "code": entry.error.code}
+    return document
+
+
+def _to_standing(found: News, glance: Glance) -> dict[str, Json]:
+    return {
+        "state": found.stored.state.value,
+        "revision": str(found.revision),
+        "running": [_to_running(each) for each in found.running],
+        "endedSubExecutions": glance.arrived,
+    }
+
+
+def _to_running(live: LiveAttempt) -> dict[str, Json]:
+    return {
+        "taskNumber": str(live.key.number),
+        "taskAttempt": live.key.attempt,
+        "startTime": timestamp(live.started_at),
+    }
+
+
+def _to_end(found: News) -> dict[str, Json]:
+    stored = found.stored
+    document: dict[str, Json] = {"state": stored.state.value, "endTime": timestamp(stored.ended_at)}
+    if stored.error is not None:
+        document["error"] = {"message": stored.error.message, "code": stored.error.code}
+    return document
