@@ -38,7 +38,7 @@ from orchestrator.engine.replay import (
     start_of,
     to_details,
 )
-from orchestrator.errors import InvalidValue, StateError
+from orchestrator.errors import ExecutionExists, InvalidValue, StateError
 from orchestrator.model.fields import is_storable, shown
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.integration import IntegrationVersion
@@ -49,7 +49,7 @@ from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
 from orchestrator.service.standing import Standing, stand
 from orchestrator.service.start import new_execution, start_messages
-from orchestrator.service.submit import Place, new_id, to_values
+from orchestrator.service.submit import Place, check_ids, new_id, to_values
 from orchestrator.store.changes import NewExecution
 from orchestrator.store.kinds import Method, Replay
 from orchestrator.store.queries import ExecutionQueries
@@ -107,6 +107,7 @@ class ReplayWish:
         version: which version of the integration to run.
         reason: why; kept.
         actor: who wants it; kept.
+        new_id: the id of the new execution, chosen by the caller; a second replay under it is the first one.
     """
 
     execution_id: str
@@ -116,6 +117,7 @@ class ReplayWish:
     version: ReplayVersion = ReplayVersion.PINNED
     reason: str = ""
     actor: str = ""
+    new_id: str | None = None
 
 
 # -- doing it ------------------------------------------------------------------------------------------------------
@@ -133,11 +135,18 @@ def replay(wish: ReplayWish, services: Services) -> str:
         ExecutionNotFound: there is no such execution.
         IntegrationNotFound: the published version is wanted, and none is published.
         InputError: the parameters do not fit, or the published version lacks the trigger.
+        ExecutionExists: the chosen id is that of something else.
         Unreachable: the database, or after the execution was stored, the broker.
     """
     new = prepare(wish, services).new
-    services.store.create([new])
-    services.publisher.publish(start_messages([new], services.types))
+    try:
+        created = services.store.create_once([new])
+    except ExecutionExists:
+        stored = ExecutionQueries(services.store.database).one(new.id)
+        if stored.replay != new.replay:
+            raise
+        return new.id
+    services.publisher.publish(start_messages(created.new, services.types))
     return new.id
 
 
@@ -183,6 +192,7 @@ def prepare(wish: ReplayWish, services: Services) -> Prepared:
     for place, text in (("reason", wish.reason), ("actor", wish.actor)):
         if not is_storable(text) or len(text) > MAX_TEXT:
             raise InvalidValue(f"{place} of the replay", shown(text), f"at most {MAX_TEXT:,} characters, no NUL in it")
+    check_ids(wish.new_id, None)
     original = stand(wish.execution_id, services)
     stored = original.stored
     if not stored.state.is_final:
@@ -194,7 +204,7 @@ def prepare(wish: ReplayWish, services: Services) -> Prepared:
     new = new_execution(
         plan,
         given if wish.only else {**_repeated(stored, plan), **given},
-        execution_id=(execution_id := new_id()),
+        execution_id=(execution_id := wish.new_id or new_id()),
         version_id=version_id,
         project=stored.project,
         location=stored.location,

@@ -6,10 +6,15 @@ A request whose client has gone is waited for no longer; that is asked once a se
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
+from orchestrator.service.at_rest import is_at_rest
+from orchestrator.service.services import Services
 from orchestrator.service.waiting import Watch
 from orchestrator.store.glances import Glance
 
@@ -61,6 +66,26 @@ async def until_changed(request: Request, watch: Watch, since: str | None, *, wa
         if glance == seen:
             break
     return glance
+
+
+async def until_at_rest(request: Request, services: Services, execution_ids: Sequence[str], *, wait_s: float) -> None:
+    """Until nothing happens to some executions by itself any more (``service.at_rest``), or the time is up.
+
+    Raises:
+        ExecutionNotFound: one is not there.
+    """
+    time = asyncio.get_running_loop().time
+    deadline = time() + wait_s
+    with ExitStack() as stack:
+        for watch in [stack.enter_context(services.waiting.watch(each)) for each in execution_ids]:
+            seen: Glance | None = None
+            while (left_s := deadline - time()) > 0:
+                glance = await news(request, watch, seen, wait_s=left_s)
+                if glance is None or glance == seen:
+                    return
+                seen = glance
+                if await run_in_threadpool(is_at_rest, watch.execution_id, glance.state, services):
+                    break
 
 
 def mark_of(glance: Glance) -> str:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from orchestrator.wire.google import batch, executions, integrations, suspensions, unanswered, versions, watch
+from orchestrator.wire.google import (
+    batch,
+    control,
+    executions,
+    integrations,
+    runs,
+    suspensions,
+    trials,
+    unanswered,
+    versions,
+    watch,
+)
 from orchestrator.wire.google.envelope import GoogleRoute
 
 
@@ -13,9 +24,12 @@ def google_router() -> APIRouter:
     router = APIRouter(route_class=GoogleRoute)
     for each in (
         batch,
+        control,
         executions,
         integrations,
+        runs,
         suspensions,
+        trials,
         versions,
         watch,
         unanswered,
