@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from orchestrator.errors import ExecutionNotFound
 from orchestrator.model.history import Entry
 from orchestrator.service.services import Services
 from orchestrator.service.snapshots import signed
-from orchestrator.service.submit import Place
 from orchestrator.store.kinds import Phase
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.rows import LiveAttempt, StoredExecution
-
-ANY: Final = "-"  # the name that stands for every integration of a place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,19 +58,6 @@ def read_news(execution_id: str, services: Services, *, after: int) -> News:
         revision=after + len(entries),
         running=[each for _, each in sorted(live.items()) if _has_begun(each)],
     )
-
-
-def find_named(execution_id: str, services: Services, *, place: Place, integration: str) -> StoredExecution:
-    """An execution by its whole name; the integration may be ``-``.
-
-    Raises:
-        ExecutionNotFound: there is none of this id, or it is somewhere else.
-    """
-    stored = ExecutionQueries(services.store.database).one(execution_id)
-    is_here = (stored.project, stored.location) == (place.project, place.location)
-    if not is_here or integration not in (ANY, stored.integration):
-        raise ExecutionNotFound(execution_id)
-    return stored
 
 
 def _has_begun(live: LiveAttempt) -> bool:

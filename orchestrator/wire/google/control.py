@@ -35,13 +35,14 @@ from orchestrator.service.calling import read_result
 from orchestrator.service.control import ExecutionOver, kill
 from orchestrator.service.replay import MAX_TEXT, ReplayWish, replay
 from orchestrator.service.services import Services
-from orchestrator.service.submit import Place
-from orchestrator.service.watching import find_named
 from orchestrator.store.signals import Audit
 from orchestrator.wire.asking import Asked, Controller, Runner
 from orchestrator.wire.google.bodies import Body, ValueType, body_of
 from orchestrator.wire.google.envelope import GoogleRoute
 from orchestrator.wire.google.inputs import INTEGRATION, WAIT_S, Timeout
+from orchestrator.wire.google.known import known
+from orchestrator.wire.google.names import OfExecution
+from orchestrator.wire.google.queries import Query
 from orchestrator.wire.google.results import to_outcome
 from orchestrator.wire.google.violations import invalid
 from orchestrator.wire.once import once
@@ -65,22 +66,19 @@ class Cancel(Body):
 async def cancel_execution(
     *,
     request: Request,
-    project: str,
-    location: str,
-    integration: str,
-    execution: str,
+    name: OfExecution,
     services: Asked,
     caller: Controller,
     body: Annotated[Cancel, Depends(body_of(Cancel))],
 ) -> dict[str, Any]:
     """End an execution and everything below it."""
+    Query(request, ())
     if not is_storable(body.cancel_reason) or len(body.cancel_reason) > MAX_TEXT:
         expected = f"at most {MAX_TEXT:,} characters, no NUL in it"
         raise InvalidValue("cancelReason", shown(body.cancel_reason), expected)
-    place = Place(project=project, location=location)
-    await run_in_threadpool(find_named, execution, services, place=place, integration=integration)
+    execution_id = await known(name, services)
     audit = Audit(actor=caller.actor, message=body.cancel_reason or None)
-    return await once(request, services, caller, lambda _: {"isCanceled": _cancel(execution, services, audit)})
+    return await once(request, services, caller, lambda _: {"isCanceled": _cancel(execution_id, services, audit)})
 
 
 def _cancel(execution_id: str, services: Services, audit: Audit) -> bool:
@@ -115,19 +113,16 @@ class Replay(Body):
 async def replay_execution(
     *,
     request: Request,
-    project: str,
-    location: str,
-    integration: str,
-    execution: str,
+    name: OfExecution,
     services: Asked,
     caller: Runner,
     body: Annotated[Replay, Depends(body_of(Replay))],
     timeout_s: Timeout = WAIT_S,
 ) -> dict[str, Any]:
     """Repeat an execution that is over."""
-    place = Place(project=project, location=location)
-    await run_in_threadpool(find_named, execution, services, place=place, integration=integration)
-    started = await once(request, services, caller, partial(_replay, execution, body, services, actor=caller.actor))
+    Query(request, ("timeout",))
+    act = partial(_replay, await known(name, services), body, services, actor=caller.actor)
+    started = await once(request, services, caller, act)
     execution_id = str(started["executionId"])
     result = await run_in_threadpool(read_result, execution_id, services)
     if not result.is_sync:

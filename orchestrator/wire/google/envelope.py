@@ -120,7 +120,8 @@ def _masked(response: Response, mask: masks.Mask | None) -> Response:
         return response
     if response.media_type != "application/json":
         return response
-    return GoogleJson(masks.apply(mask, json.loads(response.body)))
+    kept = {name: each for name, each in response.headers.items() if name == "etag"}
+    return GoogleJson(masks.apply(mask, json.loads(response.body)), headers=kept)
 
 
 class GoogleRoute(APIRoute):

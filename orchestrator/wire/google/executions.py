@@ -31,6 +31,7 @@ from orchestrator.wire.google.documents import Writer
 from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute, fields_of
 from orchestrator.wire.google.masks import EVERY, Mask, shows
 from orchestrator.wire.google.names import ExecutionName, OfExecution, OfIntegration
+from orchestrator.wire.google.polling import POLL, Polled
 from orchestrator.wire.google.queries import Query
 
 router = APIRouter(route_class=GoogleRoute)
@@ -68,11 +69,17 @@ def download_execution(name: OfExecution, services: Asked, caller: Reader) -> Re
 
 
 @router.get(_EXECUTIONS + "/{execution}")
-def get_execution(name: OfExecution, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
+def get_execution(
+    name: OfExecution,
+    request: Request,
+    services: Asked,
+    caller: Reader,  # noqa: ARG001
+    polled: Polled,
+) -> Response:
     """One execution, with everything below it."""
-    Query(request, ())
+    Query(request, POLL)
     depth = _depth(fields_of(request))
-    return GoogleJson(Writer().execution(find(name, services, depth=depth)))
+    return GoogleJson(Writer().execution(find(name, services, depth=depth)), headers=polled)
 
 
 @router.get(_EXECUTIONS)

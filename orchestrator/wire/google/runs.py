@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
@@ -42,12 +42,13 @@ from orchestrator.service.calling import (
     start_now,
 )
 from orchestrator.service.services import Services
-from orchestrator.service.submit import Place
-from orchestrator.service.watching import find_named
 from orchestrator.wire.asking import Asked, Runner
 from orchestrator.wire.google.bodies import Timestamp, body_of, parse_json_body
 from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute
 from orchestrator.wire.google.inputs import INTEGRATION, WAIT_S, Inputs, Timeout, executor_of
+from orchestrator.wire.google.known import check_known
+from orchestrator.wire.google.names import ExecutionName, IntegrationName, OfIntegration
+from orchestrator.wire.google.queries import Query
 from orchestrator.wire.google.results import IDS, failure_response, has_failed, to_outcome
 from orchestrator.wire.waiting import until_at_rest
 
@@ -80,17 +81,15 @@ class Schedule(Inputs):
 async def execute(
     *,
     request: Request,
-    project: str,
-    location: str,
-    integration: str,
+    parent: OfIntegration,
     services: Asked,
     caller: Runner,
     body: Annotated[Execute, Depends(body_of(Execute))],
     timeout_s: Timeout = WAIT_S,
 ) -> Response:
     """Run an integration and wait for its end."""
-    place = Place(project=project, location=location)
-    started = await run_in_threadpool(_begin, body, integration, services, place=place, caller=caller)
+    Query(request, ("timeout",))
+    started = await run_in_threadpool(_begin, body, parent, services, caller=caller)
     await until_at_rest(request, services, started, wait_s=timeout_s)
     results = [await run_in_threadpool(read_result, each, services) for each in started]
     failed = [each for each in results if has_failed(each)]
@@ -99,11 +98,11 @@ async def execute(
     return GoogleJson(_to_answer(results))
 
 
-def _begin(body: Execute, integration: str, services: Services, *, place: Place, caller: Caller) -> list[str]:
+def _begin(body: Execute, parent: IntegrationName, services: Services, *, caller: Caller) -> list[str]:
     if body.execution_id:
         if body.given:
             raise InvalidValue("inputParameters", "some", "none: the execution to be resumed has its own")
-        find_named(body.execution_id, services, place=place, integration=integration)
+        check_known(ExecutionName(parent, body.execution_id), services)
         start_now(body.execution_id, services)
         return [body.execution_id]
     wanted = Call(
@@ -113,7 +112,8 @@ def _begin(body: Execute, integration: str, services: Services, *, place: Place,
         executor=executor_of(caller),
         request_id=body.request_id or None,
     )
-    return call(find_called(integration, body.trigger, services, place=place), wanted, services, place=place)
+    versions = find_called(parent.integration, body.trigger, services, place=parent.place)
+    return call(versions, wanted, services, place=parent.place)
 
 
 def _to_answer(results: Sequence[Result]) -> dict[str, Json]:
@@ -139,15 +139,14 @@ def _to_answer(results: Sequence[Result]) -> dict[str, Json]:
 @router.post(INTEGRATION + ":schedule")
 def schedule(
     *,
-    project: str,
-    location: str,
-    integration: str,
+    request: Request,
+    parent: OfIntegration,
     services: Asked,
     caller: Runner,
     body: Annotated[Schedule, Depends(body_of(Schedule))],
 ) -> dict[str, Any]:
     """Run an integration later, or now, without waiting for it."""
-    place = Place(project=project, location=location)
+    Query(request, ())
     wanted = Call(
         trigger_id=body.trigger,
         given=body.given,
@@ -156,32 +155,31 @@ def schedule(
         execution_id=body.user_generated_execution_id or None,
         request_id=body.request_id or None,
     )
-    versions = find_called(integration, body.trigger, services, place=place)
-    return {"executionInfoIds": call(versions, wanted, services, place=place)}
+    versions = find_called(parent.integration, body.trigger, services, place=parent.place)
+    return {"executionInfoIds": call(versions, wanted, services, place=parent.place)}
 
 
 @router.post(INTEGRATION + ":executeEvent")
 async def execute_event(
     *,
     request: Request,
-    project: str,
-    location: str,
-    integration: str,
+    parent: OfIntegration,
     services: Asked,
     caller: Runner,
-    trigger_id: Annotated[str, Query(alias="triggerId")] = "",
 ) -> dict[str, Any]:
     """Run an integration with an event, without waiting for it."""
-    event, place = parse_json_body(await request.body()), Place(project=project, location=location)
-    executor = executor_of(caller)
-    start = partial(_start_with, event, trigger_id, integration, services, place=place, executor=executor)
+    trigger_id = Query(request, ("triggerId",)).text("triggerId")
+    event = parse_json_body(await request.body())
+    start = partial(_start_with, event, trigger_id, parent, services, executor=executor_of(caller))
     return {"executionId": await run_in_threadpool(start)}
 
 
 def _start_with(
-    event: dict[str, Any], trigger_id: str, integration: str, services: Services, *, place: Place, executor: str
+    event: dict[str, Any], trigger_id: str, parent: IntegrationName, services: Services, *, executor: str
 ) -> str:
-    (version_id,) = find_called(integration, trigger_id, services, place=place)[:1]
+    if parent.is_any:
+        raise InvalidValue("name", str(parent), "one integration: an event is for one")
+    (version_id,) = find_called(parent.integration, trigger_id, services, place=parent.place)
     key = event_parameter(services.plans.version(version_id), trigger_id)
     wanted = Call(trigger_id=trigger_id, given={key: Value(DataType.JSON, event)}, executor=executor)
-    return call([version_id], wanted, services, place=place)[0]
+    return call([version_id], wanted, services, place=parent.place)[0]

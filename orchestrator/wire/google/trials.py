@@ -25,14 +25,16 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import Field
 
+from orchestrator.errors import InvalidValue
 from orchestrator.model.keys import Caller
 from orchestrator.service.calling import Call, call, find_called, keep_trial, read_result, version_to_try
 from orchestrator.service.services import Services
-from orchestrator.service.submit import Place
 from orchestrator.wire.asking import Asked, Runner
 from orchestrator.wire.google.bodies import Timestamp, body_of
 from orchestrator.wire.google.envelope import UNIMPLEMENTED, GoogleJson, GoogleRoute, error_response
 from orchestrator.wire.google.inputs import INTEGRATION, MAX_WAIT_S, WAIT_S, Inputs, Timeout, executor_of
+from orchestrator.wire.google.names import IntegrationName, OfIntegration
+from orchestrator.wire.google.queries import Query
 from orchestrator.wire.google.results import to_outcome
 from orchestrator.wire.waiting import until_at_rest
 
@@ -64,9 +66,7 @@ class Trial(Inputs):
 async def try_out(
     *,
     request: Request,
-    project: str,
-    location: str,
-    integration: str,
+    parent: OfIntegration,
     version: str = "",
     services: Asked,
     caller: Runner,
@@ -74,13 +74,13 @@ async def try_out(
     timeout_s: Timeout = WAIT_S,
 ) -> Response:
     """Run a definition that is not published."""
+    Query(request, ("timeout",))
     if body.test_mode or body.config_parameters:
         asked_for = "testMode" if body.test_mode else "configParameters"
         return error_response(
             UNIMPLEMENTED, f"{asked_for} is not supported; leave it out, and put it into the definition"
         )
-    place = Place(project=project, location=location)
-    start = partial(_begin, body, integration, version, services, place=place, caller=caller)
+    start = partial(_begin, body, parent, version, services, caller=caller)
     execution_id = await run_in_threadpool(start)
     if body.async_execution:
         return GoogleJson({"executionId": execution_id})
@@ -91,14 +91,16 @@ async def try_out(
     return GoogleJson(to_outcome(await run_in_threadpool(read_result, execution_id, services)))
 
 
-def _begin(body: Trial, integration: str, version: str, services: Services, *, place: Place, caller: Caller) -> str:
-    document = body.integration_version
+def _begin(body: Trial, parent: IntegrationName, version: str, services: Services, *, caller: Caller) -> str:
+    if parent.is_any:
+        raise InvalidValue("name", str(parent), "one integration: a definition is tried out under its name")
+    document, integration, place = body.integration_version, parent.integration, parent.place
     if document.keys() - {"name"}:
         version_id = keep_trial(document, integration, services, place=place)
     elif named := version or _version_in(document):
         version_id = version_to_try(named, integration, services, place=place)
     else:
-        (version_id,) = find_called(integration, body.trigger, services, place=place)[:1]
+        (version_id,) = find_called(integration, body.trigger, services, place=place)
     wanted = Call(
         trigger_id=body.trigger_id,
         given=body.given,

@@ -9,8 +9,7 @@
 A client that reconnects with ``Last-Event-ID`` gets every change once, because changes are read from the history by
 their numbers. One that comes back after the end is answered 204, which tells an ``EventSource`` to stop.
 
-``GET .../executions/ID?wait=SECONDS&revision=MARK`` answers when the execution has changed: ``long_poll``, which its
-handler depends on.
+``polling`` is for clients that want one answer at a time.
 
 Decisions:
 
@@ -25,54 +24,29 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from orchestrator.errors import InvalidValue
 from orchestrator.model.history import Entry
 from orchestrator.model.json_text import Json, shown, to_json_text
 from orchestrator.service.services import Services
-from orchestrator.service.submit import Place
-from orchestrator.service.watching import News, find_named, read_news
+from orchestrator.service.watching import News, read_news
 from orchestrator.store.glances import Glance
 from orchestrator.store.rows import LiveAttempt
 from orchestrator.wire.asking import Asked, Reader
 from orchestrator.wire.google.envelope import GoogleRoute
 from orchestrator.wire.google.fields import timestamp
-from orchestrator.wire.waiting import is_to_end, mark_of, news, until_changed
+from orchestrator.wire.google.known import known
+from orchestrator.wire.google.names import OfExecution
+from orchestrator.wire.google.queries import Query
+from orchestrator.wire.waiting import is_to_end, news
 
 router = APIRouter(route_class=GoogleRoute)
 
-MAX_WAIT_S: Final = 60.0
 HEARTBEAT_S: Final = 15.0  # proxies close what is silent for longer, often after 30 s
 _END: Final = "-end"
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}  # a proxy is to hand on each event at once
-
-
-# -- long polling --------------------------------------------------------------------------------------------------
-
-
-async def long_poll(
-    *,
-    request: Request,
-    response: Response,
-    execution: str,
-    services: Asked,
-    wait: Annotated[float | None, Query(ge=0, le=MAX_WAIT_S)] = None,
-    revision: Annotated[str | None, Query(max_length=100)] = None,
-) -> None:
-    """What ``executions.get`` depends on: with ``wait``, it is answered once the execution has changed.
-
-    The answer has an ``ETag``, which is never newer than the document: the next request has it as its ``revision``.
-    """
-    if wait is None:
-        return
-    with services.waiting.watch(execution) as watch:
-        since = None if revision is None else revision.removeprefix("W/").strip('"')
-        glance = await until_changed(request, watch, since, wait_s=wait)
-    if glance is not None:
-        response.headers["etag"] = f'"{mark_of(glance)}"'
 
 
 # -- streaming -----------------------------------------------------------------------------------------------------
@@ -82,21 +56,17 @@ async def long_poll(
 async def watch_execution(
     *,
     request: Request,
-    project: str,
-    location: str,
-    integration: str,
-    execution: str,
+    name: OfExecution,
     services: Asked,
     caller: Reader,  # noqa: ARG001 - that they may read
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:
     """What happens to an execution, as it happens, until it is over."""
-    after = _parse_id(last_event_id)
-    place = Place(project=project, location=location)
-    await run_in_threadpool(find_named, execution, services, place=place, integration=integration)
+    Query(request, ())
+    after, execution_id = _parse_id(last_event_id), await known(name, services)
     if last_event_id.strip().endswith(_END):
         return Response(status_code=204)
-    events = _events(request, execution, services, after=after)
+    events = _events(request, execution_id, services, after=after)
     return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
 
 

@@ -1,9 +1,11 @@
 """Being told what happens to an execution: as a stream of events, and by an answer that waits for a change."""
 
+import http.client
 import json
 import threading
 import urllib.error
 import urllib.request
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -191,3 +193,87 @@ def test_what_is_no_event_id_is_refused(google, steering):
 def test_there_is_nothing_to_watch_of_what_is_not_there(google):
     with streamed(watch_url(google, "nothing")) as stream:
         assert stream.status == 404
+
+
+# -- long polling --------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_waits_comes_with_the_change(google, steering):
+    execution_id = start(google, steering.task(1, "hold"))
+    state, mark = poll(google, execution_id, "wait=0")
+    found = []
+
+    def follow(mark=mark):
+        state = ""
+        while state != "SUCCEEDED":
+            state, mark = poll(google, execution_id, f"wait=60&revision={quote(mark)}&fields=executionDetails/state")
+            found.append(state)
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    until(lambda: "PROCESSING" in [state, *found], what="the begin")
+    steering.go(1)
+    follower.join()
+
+    assert found[-1] == "SUCCEEDED"
+    assert len(found) < 10  # no answer without a change
+
+
+def test_what_is_over_is_answered_at_once(google, steering):
+    execution_id = start(google, steering.task(1))
+    google.system.wait(execution_id)
+
+    state, mark = poll(google, execution_id, "wait=60")
+
+    assert state == "SUCCEEDED"
+    assert poll(google, execution_id, f"wait=60&revision={quote(mark)}") == (state, mark)
+
+
+def test_what_has_changed_since_is_answered_at_once(google, steering):
+    execution_id = start(google, steering.task(1, next=[2]), steering.task(2, "hold"))
+    steering.wait_for(2)
+
+    state, mark = poll(google, execution_id, "wait=60&revision=0")
+
+    assert (state, mark.strip('"').partition("-")[0]) == ("PROCESSING", "1")
+    steering.go(2)
+
+
+def test_what_does_not_change_is_answered_in_the_end_as_it_is(google, steering):
+    execution_id = start(google, steering.task(1, "hold"))
+    steering.wait_for(1)
+    _, mark = poll(google, execution_id, "wait=0")
+
+    assert poll(google, execution_id, f"wait=0.3&revision={quote(mark)}") == ("PROCESSING", mark)
+    steering.go(1)
+
+
+def test_an_answer_that_does_not_wait_has_no_mark(google, steering):
+    execution_id = start(google, steering.task(1))
+
+    assert poll(google, execution_id, "alt=json")[1] is None
+
+
+@pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=nan", "wait=soon"])
+def test_a_wait_that_is_too_long_or_none_is_refused(google, steering, query):
+    execution_id = start(google, steering.task(1))
+
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        poll(google, execution_id, query)
+    assert caught.value.code == 400
+    assert "wait" in caught.value.read().decode()
+
+
+def test_a_client_that_waits_and_goes_away_is_waited_for_no_longer(google, steering, server):
+    url, services = server
+    execution_id = start(google, steering.task(1, "hold"))
+    steering.wait_for(1)
+    parts = urlsplit(url_of(google, execution_id, url=url))
+    connection = http.client.HTTPConnection(parts.hostname, parts.port)
+    connection.request("GET", f"{parts.path}?wait=60")
+    until(lambda: services.waiting.waiters == 1, what="a waiter")
+
+    connection.close()
+
+    until(lambda: services.waiting.waiters == 0, within_s=10, what="the end of the wait")
+    steering.go(1)
