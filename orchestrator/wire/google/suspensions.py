@@ -7,7 +7,8 @@ Decisions:
   there, it has to fit.
 - ``lift`` of a question, whose task names a parameter for yes or no and none for a text, takes the two words of the
   product's documentation: ``Approved`` is yes, and ``Rejected`` is no, as if it were resolved so.
-- There is one answer. A second one is FAILED_PRECONDITION and says what the first one was.
+- There is one answer. A second one is FAILED_PRECONDITION and says what the first one was; but the same request of the
+  same caller within a minute is taken for one that was sent twice, and answered as the first (``service.repeats``).
 - The list shows all suspensions of the execution to whoever may read it; answering is left to those whom the task
   names. Timers are not in it: the clock alone ends them.
 - A suspension that was cancelled with its execution has no state in the API: RESOLUTION_STATE_UNSPECIFIED.
@@ -40,6 +41,7 @@ from orchestrator.wire.google.fields import timestamp
 from orchestrator.wire.google.names import ANY, ExecutionName, OfExecution, OfSuspension, SuspensionName
 from orchestrator.wire.google.queries import Query
 from orchestrator.wire.google.violations import invalid
+from orchestrator.wire.once import once
 
 router = APIRouter(route_class=GoogleRoute)
 
@@ -101,19 +103,27 @@ def list_suspensions(parent: OfExecution, request: Request, services: Asked, cal
 
 
 @router.post(_SUSPENSIONS + "/{suspension}:lift")
-def lift_suspension(
-    name: OfSuspension, services: Asked, caller: Controller, body: Annotated[Lift, Depends(body_of(Lift))]
+async def lift_suspension(
+    request: Request,
+    name: OfSuspension,
+    services: Asked,
+    caller: Controller,
+    body: Annotated[Lift, Depends(body_of(Lift))],
 ) -> dict[str, Any]:
     """Let an execution go on, with a result or without one."""
-    return lift(name, body, services, actor=caller.actor)
+    return await once(request, services, caller, lambda _: lift(name, body, services, actor=caller.actor))
 
 
 @router.post(_SUSPENSIONS + "/{suspension}:resolve")
-def resolve_suspension(
-    name: OfSuspension, services: Asked, caller: Controller, body: Annotated[Resolve, Depends(body_of(Resolve))]
+async def resolve_suspension(
+    request: Request,
+    name: OfSuspension,
+    services: Asked,
+    caller: Controller,
+    body: Annotated[Resolve, Depends(body_of(Resolve))],
 ) -> dict[str, Any]:
     """Approve, or reject."""
-    return answer(name, body.suspension, services, actor=caller.actor)
+    return await once(request, services, caller, lambda _: answer(name, body.suspension, services, actor=caller.actor))
 
 
 def lift(name: SuspensionName, body: Lift, services: Services, *, actor: str) -> dict[str, Any]:

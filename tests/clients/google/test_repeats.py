@@ -70,6 +70,20 @@ def test_a_cancel_whose_answer_is_lost_is_told_that_it_has_cancelled(google, bro
     assert google.system.client.get(execution_id).state is ExecutionState.CANCELLED
 
 
+@pytest.mark.parametrize("verb", ["lift", "resolve"])
+def test_an_answer_to_a_suspension_that_comes_twice_is_one_answer(google, broken, proxy, verb):
+    name = published(google, "asking", SUSPEND)
+    execution_id = execute(google, name)["executionId"]
+    bodies = {"lift": {"suspensionResult": "yes"}, "resolve": {"suspension": {"state": "LIFTED"}}}
+    proxy.lose = 1
+
+    suspensions, where = broken.executions.suspensions(), f"{name_of(name, execution_id)}/suspensions/-"
+    getattr(suspensions, verb)(name=where, body=bodies[verb]).execute()
+
+    assert proxy.posts == 2
+    assert google.system.wait(execution_id).state is ExecutionState.SUCCEEDED
+
+
 def test_an_execute_with_a_request_id_whose_answer_is_lost_is_one_execution(google, broken, proxy, steering):
     name = published(google, "executed", steering.task(1))
     proxy.lose = 1
