@@ -110,13 +110,16 @@ def test_keys_are_listed_the_oldest_first_whatever_their_state(services, databas
     revoke_key(second.key.id, services, by="bob")
     with database.begin() as connection:
         connection.execute(sa.update(keys).where(keys.c.id == third.key.id).values(expires_at=later(-1)))
+        for age, each in ((3, first), (2, second), (1, third)):  # they were made within one millisecond
+            made_at = sa.update(keys).where(keys.c.id == each.key.id).values(created_at=later(-age))
+            connection.execute(made_at)
 
     assert [(each.name, each.state) for each in list_keys(services)] == [
         ("a", KeyState.VALID),
         ("b", KeyState.REVOKED),
         ("c", KeyState.EXPIRED),
     ]
-    assert list_keys(services)[0] == first.key
+    assert list_keys(services)[0].id == first.key.id
 
 
 # -- refusing ------------------------------------------------------------------------------------------------------
