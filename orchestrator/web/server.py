@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _NEWCOMERS_S: Final = 1.0
+_KEEP_ALIVE_S: Final = 600  # Google's client fails if it finds that its connection was closed while it was idle
 _GOODBYE_S: Final = 1  # for what was cut off to say so
 _LOOK_S: Final = 0.01
 
@@ -135,10 +136,12 @@ class ApiServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GOODBYE_S,
             **options,
         )
         super().__init__(config)
+        logging.getLogger("uvicorn.access").disabled = True  # it has URLs, and keys in them; ``access_log`` has not
         self.cut_off = 0
         self._drain_s = drain_s
         self._closing: asyncio.Event = app.state.closing

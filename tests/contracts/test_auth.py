@@ -37,7 +37,7 @@ def app_with(middleware, **options):
 
 
 def client_of(app, **more):
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, **more), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, **more), base_url="http://127.0.0.1")
 
 
 @pytest.fixture

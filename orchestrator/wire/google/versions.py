@@ -37,7 +37,6 @@ ANY_INTEGRATION: Final = "-"
 _LOCATION: Final = "/v1/projects/{project}/locations/{location}"
 _VERSIONS: Final = _LOCATION + "/integrations/{integration}/versions"
 _VERSION: Final = _VERSIONS + "/{version}"
-_UNDER_PRODUCTS: Final = _LOCATION + "/products/{product}/integrations/{integration}/versions/{version}"
 _JSON: Final = ("", "FILE_FORMAT_UNSPECIFIED", "JSON")
 _FORMATS: Final = {**dict.fromkeys(_JSON, FileFormat.JSON), "YAML": FileFormat.YAML}
 
@@ -173,7 +172,7 @@ def unpublish_version(address: Address, services: Asked, caller: Definer) -> Res
     return answer({})
 
 
-@router.post(_UNDER_PRODUCTS + ":takeoverEditLock")
+@router.post(_VERSION + ":takeoverEditLock")
 def take_over_edit_lock(address: Address, services: Asked, caller: Definer) -> Response:
     """Become the one who edits a DRAFT."""
     stored = service.take_edit_lock(address, services, actor=caller.actor)
