@@ -30,6 +30,7 @@ from benchmarks.ours import Ours
 from benchmarks.services import NoService, Servers, servers
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.children import start, stop, tail
+from orchestrator.settings import Settings
 from orchestrator.store.database import Database
 from orchestrator.store.tables import executions, later, metadata
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with servers(options.database) as places:
             print(f"{report.machine()}\n{places.database_kind}, {options.executions:,} executions\n", flush=True)
-            execution_id = _fill(places, options.executions)
+            execution_id = fill(places, options.executions)
             with _api(places) as url:
                 found = _load(url, execution_id, options)
     except OrchestratorError as error:
@@ -74,7 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 # -- what is asked -------------------------------------------------------------------------------------------------
 
 
-def _fill(places: Servers, count: int) -> str:
+def fill(places: Servers, count: int) -> str:
     """Run one execution, and copy it; the id of one in the middle."""
     ours = Ours(places, 1)
     with ours.worker():
@@ -120,7 +121,7 @@ def _copy(table: sa.Table, which: sa.ColumnElement[bool], numbers: sa.CTE, chang
 def _api(places: Servers) -> Iterator[str]:
     """The base URL of a server."""
     log_file = places.folder / "api.log"
-    settings = Ours(places, 1).settings
+    settings = Settings(home=places.folder / "api", database_url=places.database, broker_url=places.broker)
     command = [sys.executable, "-m", "orchestrator", "api", "--no-auth", "--port", "0"]
     process = start(command, log_file, environment=settings.to_environment())
     try:

@@ -122,7 +122,7 @@ class Ours:
     def _states(self, ids: Sequence[str]) -> dict[str, int]:
         """How many are committed in which state: one round trip on PostgreSQL, and no write lock on SQLite."""
         with self.database.read() as connection:
-            return dict(connection.execute(_BY_STATE, {"ids": [*ids]}).tuples().all())
+            return dict(connection.execute(_BY_STATE, {"ids": [*ids]}).all())
 
     def _until(self, is_over: Any) -> None:
         began = looked = time.monotonic()

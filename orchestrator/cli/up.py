@@ -21,8 +21,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -197,6 +195,9 @@ def _keep_api(host: str, port: int, settings: Settings, ends: ExitStack, *, no_a
 
 
 def _answers(host: str, port: int, path: str) -> bool:
+    from http import HTTPStatus
+    from http.client import HTTPConnection, HTTPException
+
     connection = HTTPConnection(_reached_as(host), port, timeout=1)
     try:
         connection.request("GET", path)

@@ -132,6 +132,7 @@ class ApiServer(uvicorn.Server):
     def __init__(self, app: FastAPI, *, drain_s: float, **options: Any) -> None:
         config = uvicorn.Config(
             app,
+            ws="none",
             http="h11",  # whatever else is installed: limits and the end are tested with it
             log_config=None,
             access_log=False,

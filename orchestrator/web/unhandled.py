@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.web.access_log import shown_path
@@ -43,6 +44,8 @@ class Unhandled:
                 raise
             message = "the server is ending and could not wait for this answer; ask again"
             await refusal(scope, UNAVAILABLE, message, {"Retry-After": "1"})(scope, receive, send)
+        except ClientDisconnect:  # amid its own body: there is nobody to answer
+            return
         except Exception:
             request_id = request_id_of(scope)
             fields = {"request_id": request_id, "method": scope["method"], "path": shown_path(scope)}

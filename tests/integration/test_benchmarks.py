@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import api
+from benchmarks.services import servers
 from orchestrator import Orchestrator
+from orchestrator.model.states import ExecutionState
+from orchestrator.settings import Settings
 from tests.services import require
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -93,3 +98,29 @@ def test_many_graphs_are_submitted_in_one_call_or_it_is_said_why_not(tmp_path):
     assert [line["case"] for line in lines] == (["c", "c-many"] if exists else ["c"])
     assert {"client", "worker main", "pool", "Redis"} <= lines[0]["cpu_ms_per_task"]["ours"].keys()
     assert ("c-many light was not measured: ours: this version has no Orchestrator.submit_many" in printed) != exists
+
+
+def test_a_database_is_filled_with_executions_that_are_as_if_they_had_run():
+    require("redis")
+
+    with servers("sqlite") as places:
+        chosen = api.fill(places, 40)
+        with Orchestrator(Settings(home=places.folder / "home", database_url=places.database)) as orchestrator:
+            copied = orchestrator.get(chosen)
+            found = orchestrator.list("state = SUCCEEDED", limit=50)
+
+    assert (copied.state, len(copied.tasks)) == (ExecutionState.SUCCEEDED, 5)
+    assert len(found) == 41
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_api_is_asked_by_clients_and_for_lists(kind):
+    for service in {"redis", kind} - {"sqlite"}:
+        require(service)
+    command = [sys.executable, "-m", "benchmarks.api", "--database", kind, "--executions", "20"]
+    command += ["--seconds", "1", "--clients", "2", "--pause", "0.1", "--lists", "10"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+    answered = dict(re.findall(r"^(get|list) +(\d+) ", done.stdout, re.MULTILINE))
+    assert answered.keys() == {"get", "list"}, f"{done.stdout}\n{done.stderr}"
+    assert all(int(count) > 0 for count in answered.values())

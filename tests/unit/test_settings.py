@@ -83,6 +83,7 @@ def test_a_broker_that_reaches_other_processes_is_taken_as_it_is(url):
         ("database_url", "sqlite:///:memory:", "cannot be shared"),
         ("concurrency", "many", "integer"),
         ("concurrency", "0", "greater than or equal to 1"),
+        ("max_request_bytes", "1023", "greater than or equal to 1024"),
         ("max_queue_depth", "0", "greater than or equal to 1"),
         ("max_queue_depth", "some", "integer"),
         ("smtp_port", "70000", "less than or equal to 65535"),

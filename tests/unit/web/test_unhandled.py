@@ -3,6 +3,7 @@ import json
 import logging
 
 import pytest
+from starlette.requests import Request
 
 from orchestrator.web.log_lines import LogLines
 from orchestrator.web.request_ids import RequestIds
@@ -67,6 +68,17 @@ def test_who_is_cut_off_hears_that_the_server_ends(path):
     assert answer.status == 503
     assert answer.headers["retry-after"] == "1"
     assert "ending" in answer.body.decode()
+
+
+def test_a_client_that_goes_away_amid_its_body_is_no_fault_of_ours(caplog):
+    async def read(scope, receive, send):
+        await Request(scope, receive).body()
+        pytest.fail("there is no body")
+
+    answer = ask(Unhandled(read), method="POST", body=())
+
+    assert answer.status is None
+    assert caplog.records == []
 
 
 def test_what_goes_well_passes():
