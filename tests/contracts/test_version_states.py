@@ -18,6 +18,7 @@ from orchestrator.errors import (
     VersionNotFound,
     WrongVersionState,
 )
+from orchestrator.model.definition import parse_integration
 from orchestrator.model.version_states import VERSION_ARROWS, VersionEvent, VersionState
 from orchestrator.service.schedules import list_schedules
 from orchestrator.service.submit import Place, submit
@@ -270,13 +271,15 @@ def test_validation_alone_says_what_publishing_would_and_changes_nothing(service
     assert rows_of(database) == before
 
 
-def test_publishing_a_content_takes_no_draft_and_nothing_archived(world, services):
+def test_publishing_a_content_takes_no_draft_and_nothing_archived(services):
     """``orchestrator publish`` looks for the same content; what is somebody's draft, or deleted, is not it."""
     ours = draft(services)
     archived = delete_version(at(draft(services)), services, actor=ME)
 
-    version_id, _ = world.publish(document() | {"name": "flow"})
-    again, _ = world.publish(dict(reversed(document().items())) | {"name": "flow"})
+    version_id, again = (
+        services.versions.publish(parse_integration(each, name="flow"), **PLACE)
+        for each in (document(), dict(reversed(document().items())))
+    )
 
     assert again == version_id
     assert version_id not in (ours.id, archived.id)
