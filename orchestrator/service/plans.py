@@ -1,4 +1,7 @@
-"""Definitions and plans by version, kept for the life of the process: a version never changes, nor does its plan."""
+"""Definitions and plans by version, kept for the life of the process: a version never changes, nor does its plan.
+
+That is so from its first publishing on. A DRAFT changes, and must not be looked up here.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from orchestrator.errors import (
 )
 from orchestrator.model.definition import parse_integration
 from orchestrator.model.version_states import VERSION_ARROWS, VersionEvent, VersionState
+from orchestrator.service.imports import import_definition
 from orchestrator.service.schedules import list_schedules
 from orchestrator.service.submit import Place, submit
 from orchestrator.service.versions import (
@@ -488,6 +489,29 @@ def test_deleting_and_publishing_at_the_same_time_do_one_or_the_other(services):
         expected = {VersionEvent.DELETED: VersionState.ARCHIVED, VersionEvent.PUBLISHED: VersionState.ACTIVE}
         (winner,) = (each for each in done if each is not None)
         assert get_version(at(version), services).state is expected[winner]
+
+
+# -- imports ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_import_is_published_if_it_lacks_nothing_and_a_draft_otherwise(services):
+    good = parse_integration(document(), name="flow")
+    bad = parse_integration(document(taskConfigs=[{"taskId": "1", "task": "Unheard"}]), name="flow")
+
+    taken = [
+        import_definition(each, services, place=HERE, actor=ME, publishes=publishes)
+        for each, publishes in ((good, True), (good, True), (good, False), (bad, True))
+    ]
+
+    assert [each.state for each in taken] == ["ACTIVE", "ACTIVE", "DRAFT", "DRAFT"]
+    assert [each.can_run for each in taken] == [True, True, True, False]
+    assert states(services) == ["ACTIVE", "DRAFT", "DRAFT"]
+    assert taken[0].version_id == taken[1].version_id
+    assert (taken[3].missing, taken[3].problems) == ({"Unheard": (1,)}, ())
+    assert {
+        get_version(VersionAddress(place=HERE, integration=None, id=each.version_id), services).last_modifier
+        for each in taken
+    } == {ME}
 
 
 # -- lists -----------------------------------------------------------------------------------------------------------

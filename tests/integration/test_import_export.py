@@ -1,6 +1,10 @@
 """``orchestrator import`` and ``export``: definitions from elsewhere and back, on a database of each test's own."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,6 +12,7 @@ from typer.testing import CliRunner
 
 from orchestrator import Orchestrator
 from orchestrator.cli import app
+from orchestrator.errors import IntegrationNotFound
 from orchestrator.service.submit import Place
 from orchestrator.service.versions import VersionListWish
 from orchestrator.settings import Settings
@@ -262,6 +267,34 @@ def test_what_is_not_published_is_not_exported_and_makes_no_database(typed, writ
     assert done.exit_code == 1
     assert "no published integration 'greet'" in done.stderr
     assert not home.exists()
+
+
+def test_yaml_is_the_same_in_a_locale_without_its_letters(typed, written, home):
+    typed("import", written("greet.json", definition(description="caf\u00e9 \u2603")), "--publish")
+
+    command = [Path(sys.executable).with_name("orchestrator"), "export", "greet", "--format", "yaml", "--home", home]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ORCHESTRATOR_")}
+    narrow = env | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=narrow, capture_output=True, check=True)
+
+    assert yaml.safe_load(done.stdout) == definition(description="caf\u00e9 \u2603")
+
+
+def test_versions_are_steered_from_python(home):
+    with Orchestrator(Settings(home=home)) as orchestrator:
+        versions = orchestrator.versions
+        draft = versions.create(orchestrator.read(definition()))
+        other = versions.create(orchestrator.read(definition(description="other")))
+
+        assert versions.publish(draft.id) == ()
+        assert versions.publish(other.id) == ()
+        versions.delete(draft.id)
+        versions.unpublish(other.id)
+
+        assert versions.get(draft.id, integration="greet").state == "ARCHIVED"
+        assert versions.get(other.id).state == "SNAPSHOT"
+        with pytest.raises(IntegrationNotFound):
+            orchestrator.published("greet")
 
 
 @needs_samples

@@ -6,7 +6,6 @@ from importlib import resources
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from orchestrator.wire.google.case import camel_to_snake, snake_to_camel
 from orchestrator.wire.google.definitions import (
@@ -20,6 +19,7 @@ from orchestrator.wire.google.definitions import (
     unknown_names,
 )
 from tests.unit.factories import SAMPLES, needs_samples, sample_names
+from tests.unit.wire.google.documents import anything, names, plain, spelled
 
 PREFIX = "GoogleCloudIntegrationsV1alpha"
 TWINS = ("integrationParametersInternal", "taskConfigsInternal", "teardown", "triggerConfigsInternal")
@@ -87,53 +87,6 @@ def test_snake_case_becomes_camel_case(written, expected):
 
 # -- the walk ------------------------------------------------------------------------------------------------------
 
-names = st.text(max_size=8)
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | names,
-    lambda below: st.lists(below, max_size=2) | st.dictionaries(names, below, max_size=2),
-    max_leaves=5,
-)
-single = st.booleans() | st.integers() | names
-
-
-@st.composite
-def spelled(draw, message="IntegrationVersion", depth=4):
-    """A message in camelCase, and the same with each field in either spelling."""
-    camel, mixed = {}, {}
-    fields = MESSAGES[message]
-    for name in draw(st.lists(st.sampled_from(sorted(fields)), unique=True, max_size=4)) if fields else []:
-        one, other = draw(content(fields[name], depth))
-        camel[name] = one
-        mixed[draw(st.sampled_from([name, camel_to_snake(name)]))] = other
-    if message == "EventParameter" and not camel:
-        camel["key"] = mixed["key"] = draw(names)
-    return camel, mixed
-
-
-@st.composite
-def content(draw, known, depth):
-    below = spelled(known.message, depth - 1) if known.message and depth else st.just(({}, {}))
-    match known.kind:
-        case "*":
-            found = draw(plain.filter(lambda each: each is not None))
-            return found, found
-        case ">":
-            return draw(below)
-        case "[" if known.message:
-            pairs = draw(st.lists(below, max_size=2))
-            return [one for one, _ in pairs], [other for _, other in pairs]
-        case "[":
-            found = draw(st.lists(single, max_size=2))
-            return found, found
-        case "{" if known.message:
-            pairs = draw(st.dictionaries(names, below, max_size=2))
-            return {key: one for key, (one, _) in pairs.items()}, {key: other for key, (_, other) in pairs.items()}
-        case "{":
-            found = draw(st.dictionaries(names, names, max_size=2))
-            return found, found
-    found = draw(single)
-    return found, found
-
 
 @settings(deadline=None)
 @given(spelled())
@@ -170,7 +123,7 @@ def test_a_name_that_there_is_not_is_refused_or_kept_as_it_is(found, pair, name)
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(MESSAGES["IntegrationVersion"])), plain))
+@given(anything)
 def test_anything_else_is_read_or_refused_and_breaks_nothing(document):
     """A document that was not checked is walked through all the same."""
     camel_definition(document)

@@ -1,16 +1,55 @@
-"""Masks over versions: what a patch takes, and what a list shows."""
+"""Versions as resources: what is theirs comes back, what is ours is put in; masks of patches and lists."""
+
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidValue
-from orchestrator.wire.google.version_documents import OURS_TO_SAY, masked, parse_mask, patched, read_definition_body
+from orchestrator.model.version_states import VersionState
+from orchestrator.store.version_rows import StoredVersion
+from orchestrator.wire.google.version_documents import (
+    OURS_TO_SAY,
+    masked,
+    parse_mask,
+    patched,
+    portable,
+    read_definition_body,
+    to_integration_version,
+)
+from tests.unit.wire.google.documents import spelled
 
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 KEYS = ("description", "userLabel", "cloudLoggingDetails", "taskConfigs")
 documents = st.dictionaries(
     st.sampled_from(KEYS), st.integers() | st.dictionaries(st.sampled_from("ab"), st.integers())
 )
+
+
+def without_ours(document):
+    return {key: content for key, content in document.items() if key not in OURS_TO_SAY}
+
+
+def make_stored(document):
+    return StoredVersion(
+        id="v",
+        project="p",
+        location="l",
+        integration="i",
+        snapshot_number=7,
+        state=VersionState.DRAFT,
+        document=document,
+        digest="",
+        created_at=NOON,
+        updated_at=NOON + timedelta(microseconds=5),
+        state_at=NOON,
+        user_label="",
+        description="",
+        lock_holder="me",
+        last_modifier=None,
+    )
 
 
 def test_what_only_we_can_know_is_taken_out():
@@ -18,6 +57,34 @@ def test_what_only_we_can_know_is_taken_out():
     del body["lockHolder"]
 
     assert read_definition_body(body) == {"description": "d", "origin": "UI"}
+
+
+@settings(deadline=None)
+@given(spelled())
+def test_a_definition_goes_out_field_for_field_as_it_came_in(pair):
+    camel, mixed = pair
+    stored = json.loads(json.dumps(read_definition_body(mixed)))
+
+    resource = to_integration_version(make_stored(stored))
+
+    assert without_ours(resource) == without_ours(camel)
+    assert without_ours(read_definition_body(resource)) == without_ours(camel)
+    assert portable(portable(resource, "i"), "i") == {"name": "i", **without_ours(camel)}
+
+
+def test_what_only_we_can_know_is_put_in():
+    resource = to_integration_version(make_stored({"name": "theirs", "state": "ARCHIVED", "description": "d"}))
+
+    assert resource == {
+        "name": "projects/p/locations/l/integrations/i/versions/v",
+        "description": "d",
+        "state": "DRAFT",
+        "status": "DRAFT",
+        "snapshotNumber": "7",
+        "createTime": "2026-01-31T12:00:00Z",
+        "updateTime": "2026-01-31T12:00:00.000005Z",
+        "lockHolder": "me",
+    }
 
 
 @pytest.mark.parametrize(
