@@ -208,6 +208,18 @@ def sync(connection: sa.Connection, declared: Limits | None, *, place: Mapping[s
         _forget_starts(connection, each)
 
 
+def forget(connection: sa.Connection, *, place: Mapping[str, str]) -> None:
+    """Take the limits of an integration away that is deleted by this transaction.
+
+    If somebody waits for one of them they stay: all would start at once for it.
+    """
+    name = integration_limit(place["project"], place["location"], place["integration"])
+    line = limit_waiters.c.limit_name
+    is_its = sa.or_(line == name, line.startswith(f"{every_key(name)}/", autoescape=True))
+    if connection.execute(sa.select(line).where(is_its).limit(1)).first() is None:
+        sync(connection, None, place=place)
+
+
 def chunks(values: Collection[str]) -> Iterator[list[str]]:
     """The values in lists that are short enough for one statement."""
     ordered = sorted(values)

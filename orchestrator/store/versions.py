@@ -1,7 +1,8 @@
 """Integration versions in the database: store a definition unchanged, move it from state to state, find it.
 
 What is published and what is scheduled change together: a cron trigger fires if and only if its version is published.
-Limits stay when nothing is published any more: what waits for its turn must not start all at once for that.
+Limits stay when nothing is published any more: what waits for its turn must not start all at once for that. They go
+with a deleted integration if nothing waits.
 
 There are two ways to publish. ``publish`` takes a definition, and gives the same content the same version: it looks for
 one among those that were published before, and never takes a DRAFT, which is somebody's work, or an ARCHIVED one.
@@ -202,6 +203,7 @@ class VersionStore:
                     schedules.sync(connection, (), version_id=row.id, place=place)
                     row = _move(connection, row, VersionEvent.UNPUBLISHED, actor=actor)
                 _move(connection, row, VersionEvent.DELETED, actor=actor)
+            limit_terms.forget(connection, place=place)
 
     def get(self, version_id: str) -> StoredVersion:
         """A version by its id; it must exist."""

@@ -387,6 +387,21 @@ def test_limits_outlast_unpublishing_so_that_what_waits_goes_on_waiting(services
     assert LimitStore(database).list() == ()
 
 
+@pytest.mark.parametrize("limits", [{"maxConcurrent": 1}, {"key": "$k$", "maxConcurrentPerKey": 1}])
+def test_limits_go_with_an_integration_unless_something_waits_for_its_turn(services, database, limits):
+    key = {"key": "k", "dataType": "STRING_VALUE", "defaultValue": {"stringValue": "a"}}
+    version = published(services, limits=limits, integrationParameters=[key])
+    for _ in range(2):
+        submit(version.id, {}, services, place=HERE)
+
+    delete_integration("flow", services, place=HERE, actor=ME)
+    assert [each.terms.max_running for each in LimitStore(database).list() if each.waiting] == [1]
+
+    published(services, "other", limits=limits, integrationParameters=[key])
+    delete_integration("other", services, place=HERE, actor=ME)
+    assert not [each for each in LimitStore(database).list() if "other" in each.name]
+
+
 def test_deleting_an_integration_archives_everything_and_leaves_others_alone(services):
     draft(services), published(services), published(services), published(services, "other")
 
