@@ -10,12 +10,13 @@ down. ``key``, ``quotaUser``, ``prettyPrint`` and the other parameters that ever
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -49,6 +50,20 @@ RESOURCE_EXHAUSTED: Final = Status(429, "RESOURCE_EXHAUSTED")
 INTERNAL: Final = Status(500, "INTERNAL")
 UNIMPLEMENTED: Final = Status(501, "UNIMPLEMENTED")
 UNAVAILABLE: Final = Status(503, "UNAVAILABLE")
+
+_NAMES: Final = {
+    400: INVALID_ARGUMENT.name,
+    401: "UNAUTHENTICATED",
+    403: PERMISSION_DENIED.name,
+    404: NOT_FOUND.name,
+    413: INVALID_ARGUMENT.name,
+    415: INVALID_ARGUMENT.name,
+    429: RESOURCE_EXHAUSTED.name,
+    503: UNAVAILABLE.name,
+}
+"""Of what the framework refuses by itself."""
+
+log = logging.getLogger(__name__)
 
 _STATUSES: Final[tuple[tuple[type[errors.OrchestratorError], Status], ...]] = (
     (SuspensionNotFound, NOT_FOUND),
@@ -116,12 +131,11 @@ def _check_alt(request: Request) -> None:
 
 
 def _masked(response: Response, mask: masks.Mask | None) -> Response:
-    if mask is None or response.status_code != 200 or not isinstance(response.body, bytes):
-        return response
-    if response.media_type != "application/json":
-        return response
-    kept = {name: each for name, each in response.headers.items() if name == "etag"}
-    return GoogleJson(masks.apply(mask, json.loads(response.body)), headers=kept)
+    body = getattr(response, "body", None)  # a stream has none
+    if mask is not None and response.status_code == 200 and response.media_type == "application/json" and body:
+        response.body = to_json_text(masks.apply(mask, json.loads(body))).encode()
+        response.headers["content-length"] = str(len(response.body))
+    return response
 
 
 class GoogleRoute(APIRoute):
@@ -161,5 +175,11 @@ class GoogleRoute(APIRoute):
             except RequestValidationError as error:
                 lines = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
                 return error_response(INVALID_ARGUMENT, "\n".join(lines))
+            except HTTPException as error:
+                status = Status(error.status_code, _NAMES.get(error.status_code, INTERNAL.name))
+                return error_response(status, str(error.detail))
+            except Exception:
+                log.exception("a request failed", extra={"verb": request.method, "path": request.scope["path"]})
+                return error_response(INTERNAL, "this is a fault of the server, and its log says more")
 
         return handle

@@ -13,6 +13,7 @@ Decisions:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -29,7 +30,7 @@ from orchestrator.wire.asking import Asked, Reader
 from orchestrator.wire.google import masks
 from orchestrator.wire.google.documents import Writer
 from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute, fields_of
-from orchestrator.wire.google.masks import EVERY, Mask, shows
+from orchestrator.wire.google.masks import EVERY, Mask, inside_of, shows
 from orchestrator.wire.google.names import ExecutionName, OfExecution, OfIntegration
 from orchestrator.wire.google.polling import POLL, Polled
 from orchestrator.wire.google.queries import Query
@@ -58,7 +59,6 @@ _READABLE: Final = {
     "eventExecutionDetails": "eventExecutionDetails",
 }
 """What a ``readMask`` may name, and the same in an EventExecutionInfo."""
-_FROM_HISTORY: Final = ("attemptStats", "executionSnapshots", "eventExecutionSnapshotsSize")
 
 
 @router.get(_EXECUTIONS + "/{execution}:download")
@@ -78,7 +78,7 @@ def get_execution(
 ) -> Response:
     """One execution, with everything below it."""
     Query(request, POLL)
-    depth = _depth(fields_of(request))
+    depth = depth_of(fields_of(request))
     return GoogleJson(Writer().execution(find(name, services, depth=depth)), headers=polled)
 
 
@@ -86,7 +86,7 @@ def get_execution(
 def list_executions(parent: OfIntegration, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
     """One page of the executions of an integration, or of all."""
     query, fields = Query(request, _LISTED), fields_of(request)
-    read = _parse_read_mask(query.text("readMask"))
+    read = parse_read_mask(query.text("readMask"))
     wish = ListWish(
         filter=And((parse_filter(query.text("filter")), parse_filter_params(query.inside("filterParams")))),
         order_by=query.text("orderBy"),
@@ -96,7 +96,7 @@ def list_executions(parent: OfIntegration, request: Request, services: Asked, ca
         page_token=query.text("pageToken"),
     )
     query.flag("refreshAcl")  # there is none
-    depth = _depth_of_list(fields, read, with_parameters=not query.flag("snapshotMetadataWithoutParams"))
+    depth = depth_of_list(fields, read, with_parameters=not query.flag("snapshotMetadataWithoutParams"))
     found, next_token = look_at_page(wish, services, place=parent.place, depth=depth)
     writer = Writer(truncates=query.flag("truncateParams"))
     answer: dict[str, Any] = {
@@ -121,41 +121,55 @@ def find(name: ExecutionName, services: Services, *, depth: Depth) -> Execution:
 # -- how much is read ----------------------------------------------------------------------------------------------
 
 
-def _depth(mask: Mask | None) -> Depth:
-    """What of one execution is to be read, so that the mask has what it shows."""
-    with_children = shows(mask, "directSubExecutions")
-    with_snapshots = with_children or _shows_snapshots(mask)
+def depth_of(mask: Mask | None) -> Depth:
+    """What of one execution is to be read for a mask to have what it shows."""
+    with_snapshots = _at_any_level(_shows_snapshots, mask)
     return Depth(
-        with_history=with_snapshots or _shows_history(mask),
+        with_history=with_snapshots or _at_any_level(_shows_history, mask),
         with_snapshots=with_snapshots,
-        with_children=with_children,
+        with_children=shows(mask, "directSubExecutions"),
     )
 
 
-def _shows_snapshots(mask: Mask | None) -> bool:
-    details = [shows(mask, "executionDetails", each) for each in _FROM_HISTORY if each != "attemptStats"]
-    return any(details) or shows(mask, "eventExecutionDetails", "eventExecutionSnapshot")
-
-
-def _shows_history(mask: Mask | None) -> bool:
-    return shows(mask, "executionDetails", "attemptStats") or shows(mask, "eventExecutionDetails")
-
-
-def _depth_of_list(fields: Mask | None, read: Mask | None, *, with_parameters: bool) -> Depth:
+def depth_of_list(fields: Mask | None, read: Mask | None, *, with_parameters: bool) -> Depth:
+    """What of each execution of a list is to be read for both masks to have what they show."""
     shown = fields if fields is None else fields.get("executions", fields.get(EVERY, {}))
     with_snapshots = _shows_snapshots(read) and _shows_snapshots(shown)
-    of_twin = ("errors", "eventExecutionDetails") if read is None else ()
+    in_twin = [("errors",), ("eventExecutionDetails", "eventAttemptStats")] if read is None else []
     return Depth(
         with_history=with_snapshots
         or (_shows_history(read) and _shows_history(shown))
-        or any(shows(fields, "executionInfos", each) for each in of_twin),
+        or any(shows(fields, "executionInfos", *each) for each in in_twin),
         with_snapshots=with_snapshots,
         with_parameters=with_parameters,
         with_children=False,
     )
 
 
-def _parse_read_mask(text: str) -> Mask | None:
+def _at_any_level(shows_some: Callable[[Mask | None], bool], mask: Mask | None) -> bool:
+    """Whether a mask shows something of an execution, or of what is below it."""
+    if shows_some(mask):
+        return True
+    if mask is None or not shows(mask, "directSubExecutions"):
+        return False
+    return _at_any_level(shows_some, inside_of(mask, "directSubExecutions"))
+
+
+def _shows_snapshots(mask: Mask | None) -> bool:
+    of_details = ("executionSnapshots", "eventExecutionSnapshotsSize")
+    return any(shows(mask, "executionDetails", each) for each in of_details) or shows(
+        mask, "eventExecutionDetails", "eventExecutionSnapshot"
+    )
+
+
+def _shows_history(mask: Mask | None) -> bool:
+    of_twin = ("eventAttemptStats", "eventRetriesFromBeginningCount")
+    return shows(mask, "executionDetails", "attemptStats") or any(
+        shows(mask, "eventExecutionDetails", each) for each in of_twin
+    )
+
+
+def parse_read_mask(text: str) -> Mask | None:
     """What is shown of each execution; None for all of it.
 
     Raises:

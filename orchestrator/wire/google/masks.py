@@ -156,7 +156,9 @@ def apply(mask: Mask | None, document: Any) -> Any:
         return [apply(mask, each) for each in document]
     if not isinstance(document, Mapping):
         return document
-    return {name: apply(_below(mask, name), each) for name, each in document.items() if name in mask or EVERY in mask}
+    return {
+        name: apply(inside_of(mask, name), each) for name, each in document.items() if name in mask or EVERY in mask
+    }
 
 
 def shows(mask: Mask | None, *path: str) -> bool:
@@ -166,12 +168,12 @@ def shows(mask: Mask | None, *path: str) -> bool:
             return True
         if name not in mask and EVERY not in mask:
             return False
-        mask = _below(mask, name)
+        mask = inside_of(mask, name)
     return True
 
 
-def _below(mask: Mask, name: str) -> Mask | None:
-    """What is shown of a field, which ``*`` may show as well."""
+def inside_of(mask: Mask, name: str) -> Mask | None:
+    """What is shown of a field that is shown; ``*`` may show more of it."""
     found = [mask[key] for key in (name, EVERY) if key in mask]
     if any(each is None for each in found) or not found:
         return None
