@@ -15,19 +15,22 @@ Decisions:
 
 - Parameters are no part of an event: they may be large, and ``executions.get`` has them.
 - A sub-execution has a stream of its own. Here is told that some began, how many are over, and what came of them.
+- A stream whose execution was deleted, or whose database is away, ends without ``end``. The client comes again, and is
+  answered by an error if that is still so.
 - Whatever many watchers of one execution read at the same moment is read once (``service.waiting``).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from orchestrator.errors import InvalidValue
+from orchestrator.errors import ExecutionNotFound, InvalidValue, Unreachable
 from orchestrator.model.history import Entry
 from orchestrator.model.json_text import Json, shown, to_json_text
 from orchestrator.service.services import Services
@@ -78,7 +81,7 @@ def _parse_id(found: str) -> int:
 
 
 async def _events(request: Request, execution_id: str, services: Services, *, after: int) -> AsyncIterator[str]:
-    with services.waiting.watch(execution_id) as watch:
+    with services.waiting.watch(execution_id) as watch, suppress(ExecutionNotFound, Unreachable):
         seen: Glance | None = None
         while True:
             glance = await news(request, watch, seen, wait_s=HEARTBEAT_S)

@@ -8,16 +8,20 @@ import urllib.request
 from urllib.parse import quote, urlsplit
 
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.model.definition import parse_integration
+from orchestrator.store.tables import executions, history, live_attempts, parameters, suspensions, timers
 from tests.clients.google.conftest import LOCATION
 from tests.clients.google.events import streamed
 from tests.clients.google.own_server import served_openly
-from tests.flows import flow
+from tests.flows import flow, task
 from tests.integration.steering import Steering
 from tests.integration.waiting import until
 
 pytestmark = pytest.mark.services
+
+SUSPEND = task(1, "SuspensionTask", successPolicy={"finalState": "SUSPENDED"})
 
 
 @pytest.fixture
@@ -154,6 +158,31 @@ def test_many_watchers_are_told_the_same(google, steering, server):
         each.join()
 
     assert [[each.id for each in changes(events)] for events in found] == [["1", "2"]] * 20
+
+
+def test_a_stream_of_which_nothing_is_heard_shows_that_it_is_alive(google, steering, monkeypatch):
+    monkeypatch.setattr("orchestrator.wire.google.watch.HEARTBEAT_S", 0.1)
+    execution_id = start(google, steering.task(1, "hold"))
+
+    with streamed(watch_url(google, execution_id)) as stream:
+        assert stream.answer.getheader("content-type").startswith("text/event-stream")
+        assert any(line.startswith(b":") for line in stream.answer)
+        steering.go(1)
+        assert next(each for each in stream if each.kind == "end").data["state"] == "SUCCEEDED"
+
+
+def test_the_stream_of_an_execution_that_is_deleted_ends(google, steering, server):
+    url, services = server
+    execution_id = start(google, SUSPEND)
+    with streamed(watch_url(google, execution_id, url=url)) as stream:
+        stream.until(lambda each: each.kind == "standing" and each.data["state"] == "SUSPENDED")
+        with google.system.database.begin() as connection:
+            for table in (history, suspensions, parameters, timers, live_attempts):
+                connection.execute(sa.delete(table).where(table.c.execution_id == execution_id))
+            connection.execute(sa.delete(executions).where(executions.c.id == execution_id))
+
+        assert all(each.kind != "end" for each in stream)
+    assert services.waiting.waiters == 0
 
 
 def test_a_watcher_that_goes_away_is_watched_for_no_longer(google, steering, server):
