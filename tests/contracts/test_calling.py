@@ -16,6 +16,7 @@ from orchestrator.errors import (
     UnknownTrigger,
 )
 from orchestrator.model.definition import parse_integration
+from orchestrator.model.keys import ANYONE, Caller, Scope
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import TaskType
 from orchestrator.model.values import from_python
@@ -37,6 +38,7 @@ from orchestrator.store.callable_versions import NoSuchVersion
 from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.tables import executions, versions
+from orchestrator.wire.google.inputs import start as begin
 from tests.contracts.stored import PLACE, at_once, rows_of
 from tests.contracts.world import World, heavy, light
 from tests.flows import flow, parameter, task
@@ -165,6 +167,18 @@ def test_an_id_for_several_is_refused(world):
 
     with pytest.raises(InvalidValue, match="execution id"):
         start(world, "one", "two", execution_id="mine")
+
+
+def test_who_is_bound_to_an_executor_runs_there(world):
+    version_id, _ = world.publish(shared("one"))
+    bound = Caller(actor="ann", scopes=frozenset({Scope.RUN}), executor="ingest")
+
+    ids = [
+        begin([version_id], Call(trigger_id=TRIGGER), world.services, place=HERE, caller=each)[0]
+        for each in (bound, ANYONE)
+    ]
+
+    assert [stored(world, each).executor for each in ids] == ["ingest", "default"]
 
 
 def test_what_is_on_hold_can_be_started_once(world):

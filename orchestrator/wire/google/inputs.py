@@ -5,6 +5,8 @@ The twins ``parameters`` and ``parameterEntries`` are read as well; ``inputParam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import Query
@@ -12,7 +14,9 @@ from pydantic import Field
 
 from orchestrator.model.keys import Caller
 from orchestrator.model.values import Value
-from orchestrator.store.kinds import DEFAULT_EXECUTOR
+from orchestrator.service.calling import Call, call
+from orchestrator.service.services import Services
+from orchestrator.service.submit import Place
 from orchestrator.wire.google.bodies import Body, ValueType
 from orchestrator.wire.google.violations import invalid
 
@@ -61,6 +65,11 @@ class Inputs(Body):
         return self.trigger_id
 
 
-def executor_of(caller: Caller) -> str:
-    """Where what a caller starts runs, as far as tasks name no executor of their own."""
-    return caller.executor or DEFAULT_EXECUTOR
+def start(version_ids: Sequence[str], wanted: Call, services: Services, *, place: Place, caller: Caller) -> list[str]:
+    """Start an execution of each of some versions for a caller; if they are bound to an executor, there.
+
+    Raises:
+        InputError, QueueFull, ExecutionExists, Unreachable: as ``service.calling.call``.
+    """
+    bound = replace(wanted, executor=caller.executor or wanted.executor)
+    return call(version_ids, bound, services, place=place)

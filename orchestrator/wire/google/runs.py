@@ -35,7 +35,6 @@ from orchestrator.model.values import DataType, Value
 from orchestrator.service.calling import (
     Call,
     Result,
-    call,
     event_parameter,
     find_called,
     read_result,
@@ -45,7 +44,7 @@ from orchestrator.service.services import Services
 from orchestrator.wire.asking import Asked, Runner
 from orchestrator.wire.google.bodies import Timestamp, body_of, parse_json_body
 from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute
-from orchestrator.wire.google.inputs import INTEGRATION, WAIT_S, Inputs, Timeout, executor_of
+from orchestrator.wire.google.inputs import INTEGRATION, WAIT_S, Inputs, Timeout, start
 from orchestrator.wire.google.known import check_known
 from orchestrator.wire.google.names import ExecutionName, IntegrationName, OfIntegration
 from orchestrator.wire.google.queries import Query
@@ -109,11 +108,10 @@ def _begin(body: Execute, parent: IntegrationName, services: Services, *, caller
         trigger_id=body.trigger,
         given=body.given,
         is_sync=True,
-        executor=executor_of(caller),
         request_id=body.request_id or None,
     )
     versions = find_called(parent.integration, body.trigger, services, place=parent.place)
-    return call(versions, wanted, services, place=parent.place)
+    return start(versions, wanted, services, place=parent.place, caller=caller)
 
 
 def _to_answer(results: Sequence[Result]) -> dict[str, Json]:
@@ -150,13 +148,12 @@ def schedule(
     wanted = Call(
         trigger_id=body.trigger,
         given=body.given,
-        executor=executor_of(caller),
         at=body.schedule_time,
         execution_id=body.user_generated_execution_id or None,
         request_id=body.request_id or None,
     )
     versions = find_called(parent.integration, body.trigger, services, place=parent.place)
-    return {"executionInfoIds": call(versions, wanted, services, place=parent.place)}
+    return {"executionInfoIds": start(versions, wanted, services, place=parent.place, caller=caller)}
 
 
 @router.post(INTEGRATION + ":executeEvent")
@@ -170,16 +167,16 @@ async def execute_event(
     """Run an integration with an event, without waiting for it."""
     trigger_id = Query(request, ("triggerId",)).text("triggerId")
     event = parse_json_body(await request.body())
-    start = partial(_start_with, event, trigger_id, parent, services, executor=executor_of(caller))
-    return {"executionId": await run_in_threadpool(start)}
+    start_it = partial(_start_with, event, trigger_id, parent, services, caller=caller)
+    return {"executionId": await run_in_threadpool(start_it)}
 
 
 def _start_with(
-    event: dict[str, Any], trigger_id: str, parent: IntegrationName, services: Services, *, executor: str
+    event: dict[str, Any], trigger_id: str, parent: IntegrationName, services: Services, *, caller: Caller
 ) -> str:
     if parent.is_any:
         raise InvalidValue("name", str(parent), "one integration: an event is for one")
     (version_id,) = find_called(parent.integration, trigger_id, services, place=parent.place)
     key = event_parameter(services.plans.version(version_id), trigger_id)
-    wanted = Call(trigger_id=trigger_id, given={key: Value(DataType.JSON, event)}, executor=executor)
-    return call([version_id], wanted, services, place=parent.place)[0]
+    wanted = Call(trigger_id=trigger_id, given={key: Value(DataType.JSON, event)})
+    return start([version_id], wanted, services, place=parent.place, caller=caller)[0]

@@ -27,12 +27,12 @@ from pydantic import Field
 
 from orchestrator.errors import InvalidValue
 from orchestrator.model.keys import Caller
-from orchestrator.service.calling import Call, call, find_called, keep_trial, read_result, version_to_try
+from orchestrator.service.calling import Call, find_called, keep_trial, read_result, version_to_try
 from orchestrator.service.services import Services
 from orchestrator.wire.asking import Asked, Runner
 from orchestrator.wire.google.bodies import Timestamp, body_of
 from orchestrator.wire.google.envelope import UNIMPLEMENTED, GoogleJson, GoogleRoute, error_response
-from orchestrator.wire.google.inputs import INTEGRATION, MAX_WAIT_S, WAIT_S, Inputs, Timeout, executor_of
+from orchestrator.wire.google.inputs import INTEGRATION, MAX_WAIT_S, WAIT_S, Inputs, Timeout, start
 from orchestrator.wire.google.names import IntegrationName, OfIntegration
 from orchestrator.wire.google.queries import Query
 from orchestrator.wire.google.results import to_outcome
@@ -80,8 +80,7 @@ async def try_out(
         return error_response(
             UNIMPLEMENTED, f"{asked_for} is not supported; leave it out, and put it into the definition"
         )
-    start = partial(_begin, body, parent, version, services, caller=caller)
-    execution_id = await run_in_threadpool(start)
+    execution_id = await run_in_threadpool(partial(_begin, body, parent, version, services, caller=caller))
     if body.async_execution:
         return GoogleJson({"executionId": execution_id})
     if body.deadline_seconds_time is not None:
@@ -105,9 +104,8 @@ def _begin(body: Trial, parent: IntegrationName, version: str, services: Service
         trigger_id=body.trigger_id,
         given=body.given,
         is_sync=not body.async_execution,
-        executor=executor_of(caller),
     )
-    return call([version_id], wanted, services, place=place)[0]
+    return start([version_id], wanted, services, place=place, caller=caller)[0]
 
 
 def _version_in(document: Mapping[str, Any]) -> str:

@@ -1,10 +1,13 @@
 """Connections break after a request was heard, and the client sends it again by itself: it is done once."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.model.states import ExecutionState
+from orchestrator.store.tables import repeats
 from tests.clients.google.breaking import breaking
 from tests.clients.google.conftest import Google, client_of
 from tests.clients.google.own_server import served_openly
@@ -144,3 +147,14 @@ def test_another_reason_is_another_replay(google, steering):
 
     assert len(ids) == 2
     assert set(replays(google, first)) == ids
+
+
+def test_workers_forget_what_no_copy_can_come_for_any_more(google):
+    old = {"digest": "old", "wish_id": "w", "began_at": datetime(2026, 1, 31, tzinfo=UTC)}
+    with google.system.database.begin() as connection:
+        connection.execute(sa.insert(repeats).values(**old, acts_until=old["began_at"]))
+
+    google.system.start_worker("another")  # which looks at once, and then now and then
+
+    left = sa.select(repeats).where(repeats.c.digest == "old")
+    until(lambda: not google.system.rows(left), what="the end of an old row")

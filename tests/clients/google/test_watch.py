@@ -15,7 +15,7 @@ from orchestrator.store.tables import executions, history, live_attempts, parame
 from tests.clients.google.conftest import LOCATION
 from tests.clients.google.events import streamed
 from tests.clients.google.own_server import served_openly
-from tests.flows import flow, task
+from tests.flows import calls, flow, parameter, task
 from tests.integration.steering import Steering
 from tests.integration.waiting import until
 
@@ -183,6 +183,23 @@ def test_the_stream_of_an_execution_that_is_deleted_ends(google, steering, serve
 
         assert all(each.kind != "end" for each in stream)
     assert services.waiting.waiters == 0
+
+
+def test_sub_executions_that_are_over_are_counted(google, steering):
+    takes = {"folder": str(steering.folder), "label": "$item$", "words": "$item$"}
+    child = flow("each", task(1, "tests.steered", takes=takes), parameters=[parameter("item", direction="IN")])
+    google.system.client.publish(parse_integration(child))
+    loop = calls("each", listToIterate=["ok", "hold"], iterationElementMapping="item")
+    execution_id = start(google, task(1, "ForEachParallelTask", takes=loop))
+
+    with streamed(watch_url(google, execution_id)) as stream:
+        before = stream.until(lambda each: each.kind == "standing" and each.data["endedSubExecutions"] == 1)
+        steering.go("hold")
+        after = list(stream)
+
+    assert changes(before)[0].data["kind"] == "sub-executions started"
+    assert [each["taskNumber"] for each in before[-1].data["running"]] == ["1"]  # it waits for them
+    assert after[-1].data["state"] == "SUCCEEDED"
 
 
 def test_a_watcher_that_goes_away_is_watched_for_no_longer(google, steering, server):

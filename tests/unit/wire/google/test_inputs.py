@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from orchestrator.model.keys import ANYONE, Caller, Scope
 from orchestrator.model.values import DataType, Value
 from orchestrator.wire.google.bodies import parse_body
-from orchestrator.wire.google.inputs import Inputs, executor_of
+from orchestrator.wire.google.inputs import Inputs
 from orchestrator.wire.google.violations import InvalidRequest
 
 
@@ -45,9 +44,3 @@ def test_a_trigger_that_is_missing_is_missed_only_where_it_is_needed():
     assert body.given == {}
     with pytest.raises(InvalidRequest, match="trigger_id"):
         _ = body.trigger
-
-
-def test_who_is_bound_to_an_executor_runs_there():
-    bound = Caller(actor="ann", scopes=frozenset({Scope.RUN}), executor="ingest")
-
-    assert [executor_of(each) for each in (bound, ANYONE)] == ["ingest", "default"]
