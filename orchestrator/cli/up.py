@@ -6,6 +6,9 @@
           Flower, if wanted
             the API
 
+Where there is no valid key yet, the first one is made and shown, for callers on this machine; a server that others can
+reach has none that was on a screen.
+
 What ends is started again: an operator expects that of it, and ``runtime.kept`` says how often. If something ends
 before it was up, or again and again, or the private broker ends, everything is stopped, and the exit code is 1. On
 Ctrl-C and SIGTERM everything ends from the inside out, and the exit code is 0: the API answers whoever it let in,
@@ -83,6 +86,7 @@ def up(
     ):
         say("starting ...")
         store = _make_database_ready(services.settings, ends)
+        key = first_key(services.settings) if is_loopback(host) and not no_auth else None
         kept = [_keep_worker(name, count, services, store) for name, count in wanted.items()]
         shown = _flower(services.settings, flower_port) if flower else None
         if shown is not None:
@@ -90,6 +94,8 @@ def up(
         kept.append(_keep_api(host, port, services.settings, ends, no_auth=no_auth))
         _wait_until_up(kept, services)
         _print_places(services.settings, wanted, host=host, port=port, no_auth=no_auth, is_private=settings.is_embedded)
+        if key is not None:
+            _print("key", f"{key} (allows everything, and is shown this once)")
         if shown is not None:
             _print_flower(shown, flower_port)
         typer.echo("Ctrl-C ends it all.")
@@ -138,6 +144,18 @@ def _make_database_ready(settings: Settings, ends: ExitStack) -> WorkerStore:
     ends.callback(database.close)
     database.upgrade()
     return WorkerStore(database)
+
+
+def first_key(settings: Settings) -> str | None:
+    """A key that allows everything, where there is none that is valid; else None: nobody is shown one again."""
+    from orchestrator.client import Orchestrator
+    from orchestrator.model.keys import Scope
+    from orchestrator.store.keys import KeyState
+
+    with Orchestrator(settings) as orchestrator:
+        if any(each.state is KeyState.VALID for each in orchestrator.keys.list()):
+            return None
+        return orchestrator.keys.create("up", scopes=[Scope.ADMIN]).text
 
 
 # -- what is kept up -----------------------------------------------------------------------------------------------
@@ -239,7 +257,7 @@ def _print_places(
 ) -> None:
     from orchestrator.web.server import url_of
 
-    keys = "everybody on this machine may do everything" if no_auth else "callers need a key"
+    keys = "everybody on this machine may do everything" if no_auth else "`orchestrator keys create` makes keys for it"
     executors = ", ".join(f"{name} ({count} process{'es' * (count > 1)})" for name, count in wanted.items())
     places = [f"ORCHESTRATOR_HOME={shlex.quote(str(settings.home))}"]
     if is_private:  # else it is in the environment already, with its password

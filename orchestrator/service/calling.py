@@ -60,7 +60,7 @@ class Call:
         given: the parameters.
         is_sync: whether the caller waits, which decides which failure policies apply.
         executor: where tasks go that name none.
-        at, execution_id, request_id: as in ``Wishes``.
+        at, execution_id, request_id, actor: as in ``Wishes``.
     """
 
     trigger_id: str
@@ -70,6 +70,7 @@ class Call:
     at: datetime | None = None
     execution_id: str | None = None
     request_id: str | None = None
+    actor: str | None = None
 
     @property
     def wishes(self) -> Wishes:
@@ -80,6 +81,7 @@ class Call:
             at=self.at,
             execution_id=self.execution_id,
             request_id=self.request_id,
+            actor=self.actor,
         )
 
 

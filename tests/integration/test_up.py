@@ -17,6 +17,8 @@ import redis
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.cli.up import first_key
+from orchestrator.settings import Settings
 from orchestrator.store.database import Database
 from orchestrator.store.workers import WorkerStore
 from tests.integration.processes import still_alive, tagged
@@ -85,9 +87,9 @@ class Up:
 
 
 @contextmanager
-def running_up(folder, *arguments):
+def running_up(folder, *arguments, is_open=True):
     home, tag, port, said = folder / "home", uuid.uuid4().hex, free_port(), folder / "said"
-    command = [str(ORCHESTRATOR), "up", "--no-auth", "--port", str(port), *arguments]
+    command = [str(ORCHESTRATOR), "up", *(["--no-auth"] if is_open else []), "--port", str(port), *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what started the tests may have it ignored
     with (
         said.open("wb") as output,
@@ -124,6 +126,17 @@ def test_everything_is_there_runs_executions_and_is_gone_when_told_to_end(tmp_pa
         assert still_alive([broker, *tagged(up.tag)], within_s=0) == []
         assert up.said.endswith("ended\n")
         assert '"message": "server ended"' in (up.home / "log" / "api.log").read_text()
+
+
+def test_the_first_key_is_made_and_shown_once(tmp_path):
+    with running_up(tmp_path, "--executor", "default=1", is_open=False) as up:
+        until(up.is_up, within_s=LIMIT_S, what="everything")
+        key = re.search(r"^key +(orc_\S+) ", up.said, re.MULTILINE)[1]
+        url = f"http://127.0.0.1:{up.port}/v1/projects/default/locations/local/integrations"
+
+        assert httpx.get(url, trust_env=False).status_code == 403
+        assert httpx.get(url, trust_env=False, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        assert first_key(Settings(home=up.home)) is None
 
 
 def test_a_worker_and_a_server_that_die_are_started_again_until_ctrl_c(tmp_path):

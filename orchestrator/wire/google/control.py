@@ -29,11 +29,12 @@ from orchestrator.engine.replay import ReplayMode
 from orchestrator.errors import InvalidValue
 from orchestrator.model.fields import is_storable, shown
 from orchestrator.model.json_text import Json
+from orchestrator.model.keys import Caller, check_executor
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import Value
 from orchestrator.service.calling import read_result
 from orchestrator.service.control import ExecutionOver, kill
-from orchestrator.service.replay import MAX_TEXT, ReplayWish, replay
+from orchestrator.service.replay import MAX_TEXT, ReplayWish, executors_for, replay
 from orchestrator.service.services import Services
 from orchestrator.store.signals import Audit
 from orchestrator.wire.asking import Asked, Controller, Runner
@@ -121,7 +122,7 @@ async def replay_execution(
 ) -> dict[str, Any]:
     """Repeat an execution that is over."""
     Query(request, ("timeout",))
-    act = partial(_replay, await known(name, services), body, services, actor=caller.actor)
+    act = partial(_replay, await known(name, services), body, services, caller=caller)
     started = await once(request, services, caller, act)
     execution_id = str(started["executionId"])
     result = await run_in_threadpool(read_result, execution_id, services)
@@ -132,16 +133,18 @@ async def replay_execution(
     return started | {"outputParameters": outcome["outputParameters"]}
 
 
-def _replay(execution_id: str, body: Replay, services: Services, wish_id: str, *, actor: str) -> dict[str, Json]:
+def _replay(execution_id: str, body: Replay, services: Services, wish_id: str, *, caller: Caller) -> dict[str, Json]:
     wish = ReplayWish(
         execution_id=execution_id,
         mode=_mode_of(body),
         parameters=_modified(body),
         only=bool(body.modified_parameters) and not body.update_mask.strip(),
         reason=_reason_of(body),
-        actor=actor,
+        actor=caller.actor,
         new_id=wish_id,
     )
+    if caller.executor is not None:
+        check_executor(caller, executors_for(wish, services))
     return {"executionId": replay(wish, services), "replayedExecutionId": execution_id}
 
 

@@ -12,9 +12,10 @@ from typing import Annotated, Final
 from fastapi import Query
 from pydantic import Field
 
-from orchestrator.model.keys import Caller
+from orchestrator.model.keys import Caller, check_executor
 from orchestrator.model.values import Value
 from orchestrator.service.calling import Call, call
+from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place
 from orchestrator.wire.google.bodies import Body, ValueType
@@ -69,7 +70,11 @@ def start(version_ids: Sequence[str], wanted: Call, services: Services, *, place
     """Start an execution of each of some versions for a caller; if they are bound to an executor, there.
 
     Raises:
+        OtherExecutor: the caller's key is bound to an executor, and more than that would be used; nothing was stored.
         InputError, QueueFull, ExecutionExists, Unreachable: as ``service.calling.call``.
     """
-    bound = replace(wanted, executor=caller.executor or wanted.executor)
+    bound = replace(wanted, executor=caller.executor or wanted.executor, actor=caller.actor)
+    if caller.executor is not None:
+        for each in version_ids:
+            check_executor(caller, executors_in_reach(each, services, executor=bound.executor, place=place))
     return call(version_ids, bound, services, place=place)
