@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from google.oauth2.credentials import Credentials
 from googleapiclient.errors import HttpError
 
-from orchestrator.store.tables import keys
+from orchestrator.store.tables import executions, keys
 from tests.clients.google.conftest import LOCATION, client_of
 from tests.clients.serving import served
+from tests.flows import flow, task
 from tests.integration.system import running_system
 from tests.services import redis_url
 
@@ -182,3 +183,26 @@ def test_no_log_has_a_key(guarded, make, refusal, caplog):
     assert sum(each.name == "orchestrator.web.access_log" for each in served_records) == 6
     assert sum(each.message == "request refused" for each in served_records) == 3
     assert good.text.rpartition("_")[2] not in repr([(each.getMessage(), vars(each)) for each in served_records])
+
+
+def test_a_bound_key_starts_what_runs_on_its_executor_and_nothing_else(guarded, make):
+    """What names no executor goes to that of the key."""
+    system, url = guarded
+    system.client.publish(flow("anywhere", task(1, "JsonnetMapperTask", takes={"template": "{}"})))
+    system.client.publish(flow("elsewhere", task(1, "JsonnetMapperTask", takes={"template": "{}"}, executorId="big")))
+    key = make("run", executor="small", actor="nightly")
+    with client_of(url, credentials=Credentials(key.text)) as client:
+        integrations = client.projects().locations().integrations()
+
+        def schedule(name):
+            body = {"triggerId": f"api_trigger/{name}"}
+            return integrations.schedule(name=f"{LOCATION}/integrations/{name}", body=body).execute()
+
+        with pytest.raises(HttpError) as caught:
+            schedule("elsewhere")
+        (started,) = schedule("anywhere")["executionInfoIds"]
+
+    assert caught.value.status_code == 403
+    assert "big" in caught.value.reason
+    row = system.rows(sa.select(executions.c.executor, executions.c.submitted_by).where(executions.c.id == started))
+    assert row == [("small", "nightly")]
