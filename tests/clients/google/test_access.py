@@ -18,6 +18,7 @@ from tests.clients.google.conftest import LOCATION, client_of
 from tests.clients.serving import served
 from tests.flows import flow, task
 from tests.integration.system import running_system
+from tests.integration.waiting import until
 from tests.services import redis_url
 
 pytestmark = pytest.mark.services
@@ -177,10 +178,11 @@ def test_no_log_has_a_key(guarded, make, refusal, caplog):
         guarded[0].client.keys.revoke(good.key.id)
         for way in WAYS.values():
             refusal(**way(good.text))
+        lines = "orchestrator.web.access_log"  # the last is written when its answer is out
+        until(lambda: sum(each.name == lines for each in caplog.records) == 6, what="a line for each request")
     served_records = [each for each in caplog.records if each.name.startswith(("uvicorn", "orchestrator"))]
 
     assert not [each for each in served_records if each.name == "uvicorn.access"]
-    assert sum(each.name == "orchestrator.web.access_log" for each in served_records) == 6
     assert sum(each.message == "request refused" for each in served_records) == 3
     assert good.text.rpartition("_")[2] not in repr([(each.getMessage(), vars(each)) for each in served_records])
 
