@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from orchestrator.runtime.app import Runtime
+from orchestrator.runtime.doctor import service_checks
 from orchestrator.web import health
 from orchestrator.web.access_log import AccessLog
 from orchestrator.web.anyone import Anyone
@@ -60,7 +61,7 @@ def make_web_app(runtime: Runtime, *, authenticate: bool = True) -> FastAPI:
     )
     app.state.services = runtime.services
     app.state.closing = asyncio.Event()
-    app.state.readiness = health.Readiness(runtime.settings)
+    app.state.readiness = health.Readiness(service_checks(runtime.settings))
     app.include_router(health.router)
     app.include_router(google_router(), tags=["google"])
     return app

@@ -9,13 +9,13 @@ answer: a thousand who ask make one look.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from orchestrator.runtime.doctor import Finding, service_checks
-from orchestrator.settings import Settings
+from orchestrator.runtime.doctor import Check, Finding
 from orchestrator.wire.asking import is_closing
 
 READY_LIMIT_S: Final = 2.0
@@ -46,8 +46,8 @@ async def readyz(request: Request) -> JSONResponse:
 class Readiness:
     """Asks the services. One a server."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._checks = service_checks(settings)
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = checks
         self._look: asyncio.Task[list[Finding]] | None = None
 
     async def findings(self) -> list[Finding]:

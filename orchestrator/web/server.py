@@ -40,7 +40,7 @@ from orchestrator.web.log_lines import log_as_lines
 log = logging.getLogger(__name__)
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_NEWCOMERS_S: Final = 1.0
+NEWCOMERS_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 600  # Google's client fails if it finds that its connection was closed while it was idle
 _GOODBYE_S: Final = 1  # for what was cut off to say so
 _LOOK_S: Final = 0.01
@@ -162,7 +162,7 @@ class ApiServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         self._closing.set()
-        await self._while(self._has_newcomers, _NEWCOMERS_S)  # uvicorn would hang up on them
+        await self._while(self._has_newcomers, NEWCOMERS_S)  # uvicorn would hang up on them
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._while(lambda: bool(self.server_state.connections), self._drain_s)

@@ -14,8 +14,9 @@ from starlette.middleware import Middleware
 from orchestrator.web.body_limit import BodyLimit
 from tests.clients.serving import listening
 
-LIMIT_BYTES = 2**20
+LIMIT_BYTES = 2**23
 PIECE = b"x" * 2**16
+AT_LIMIT = LIMIT_BYTES // len(PIECE)  # pieces
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,13 @@ def answer_to(address, body, **headers):
 
 def test_a_body_at_the_limit_passes(address):
     assert answer_to(address, b"x" * LIMIT_BYTES) == (200, LIMIT_BYTES)
-    assert answer_to(address, itertools.repeat(PIECE, 16)) == (200, LIMIT_BYTES)
+    assert answer_to(address, itertools.repeat(PIECE, AT_LIMIT)) == (200, LIMIT_BYTES)
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_who_reads_after_sending_hears_that_it_was_too_much(address, is_chunked):
     """More than the buffers of both sides hold: nobody could send it if nobody read."""
-    status, said = answer_to(address, itertools.repeat(PIECE, 40) if is_chunked else PIECE * 40)
+    status, said = answer_to(address, itertools.repeat(PIECE, 3 * AT_LIMIT) if is_chunked else PIECE * (3 * AT_LIMIT))
 
     assert status == 413
     assert "ORCHESTRATOR_MAX_REQUEST_BYTES" in said["error"]

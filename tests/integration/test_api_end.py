@@ -106,7 +106,7 @@ def test_who_waits_for_ever_hears_of_the_end_and_the_exit_code_says_so(tmp_path)
 def test_who_has_just_connected_is_heard(tmp_path):
     with slow_api(tmp_path) as slow, socket.create_connection(("127.0.0.1", slow.port)) as newcomer:
         httpx.get(slow.url + "/quick", trust_env=False)  # connections are accepted in order: ours has been
-        slow.process.send_signal(signal.SIGTERM)
+        slow.tell_to_end()
         newcomer.sendall(b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with newcomer.makefile("rb") as answer:
             assert answer.readline() == b"HTTP/1.1 200 OK\r\n"

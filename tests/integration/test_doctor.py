@@ -90,6 +90,17 @@ def test_a_check_that_never_comes_back_is_given_up(settings, monkeypatch):
     assert (found.ok, found.message) == (False, "no answer within 0.1 s")
 
 
+def test_a_look_that_hangs_is_never_begun_again_beside_itself():
+    never, begun = threading.Event(), []
+    check = doctor.Check("slow", lambda: begun.append(1) or never.wait())
+    for _ in range(3):
+        check.begin()
+        assert check.finding(0.05).message == "no answer within 0.05 s"
+    never.set()
+
+    assert begun == [1]
+
+
 def test_a_database_that_is_not_there_is_said_without_its_password(settings, closed):
     found = finding(settings.replaced(database_url=f"postgresql://me:hidden@127.0.0.1:{closed}/d"), "database")
 
