@@ -9,6 +9,7 @@ Decisions:
 - A parameter that its definition marks ``masked`` shows what the product shows, ``Masked String of length 12``, and for
   other types ``Masked INT_VALUE``; here it does so wherever the definition says so, whatever ``enableVariableMasking``.
 - ``eventExecutionSnapshotsSize`` is the length of ``executionSnapshots`` as JSON, in bytes.
+- Sub-executions that are more than 100 levels down are left out: each can be asked for itself.
 - Nothing is in a document that the discovery document does not have.
 
 Source: Integrations API v1 discovery document, GoogleCloudIntegrationsV1alphaExecution,
@@ -32,6 +33,7 @@ from orchestrator.wire.google.fields import epoch_ms, timestamp, to_value_type
 
 Document: TypeAlias = "dict[str, Any]"
 
+MAX_LEVELS: Final = 100  # of sub-executions; readers of JSON give up at a few hundred
 MAX_TRUNCATED: Final = 1000  # characters of a string, where parameters are truncated
 _OLD_STATES: Final = {
     ExecutionState.PENDING: "ON_HOLD",
@@ -51,8 +53,8 @@ class Writer:
         self._truncates = truncates
         self._written: dict[tuple[int, bool], tuple[Value, Document]] = {}
 
-    def execution(self, execution: Execution) -> Document:
-        """An Execution, with everything below it."""
+    def execution(self, execution: Execution, *, level: int = 0) -> Document:
+        """An Execution, with everything below it up to ``MAX_LEVELS``."""
         facts = _facts(execution)
         masked = masked_keys(facts.version)
         snapshots = [self._snapshot(each, masked) for each in execution.snapshots]
@@ -77,8 +79,8 @@ class Writer:
         if replay_info := _replay_info(execution):
             document["replayInfo"] = replay_info
         document |= _from_definition(facts.version)
-        if execution.children:
-            document["directSubExecutions"] = [self.execution(each) for each in execution.children]
+        if execution.children and level < MAX_LEVELS:
+            document["directSubExecutions"] = [self.execution(each, level=level + 1) for each in execution.children]
         return document
 
     def info(self, execution: Execution) -> Document:

@@ -62,8 +62,9 @@ _READABLE: Final = {
 
 
 @router.get(_EXECUTIONS + "/{execution}:download")
-def download_execution(name: OfExecution, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
+def download_execution(name: OfExecution, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
     """The document of one execution, as a text."""
+    Query(request, ())
     document = Writer().execution(find(name, services, depth=Depth()))
     return GoogleJson({"content": to_json_text(document)})
 

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from orchestrator.model.definition import parse_integration
 from orchestrator.model.execution import Execution, Facts
 from orchestrator.model.history import EntryKind, ErrorInfo
+from orchestrator.model.json_text import to_json_text
 from orchestrator.model.snapshots import AttemptView, Snapshot, TaskView
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import DataType, Value, from_python
-from orchestrator.wire.google.documents import Writer, mask
+from orchestrator.wire.google.documents import MAX_LEVELS, Writer, mask
 from orchestrator.wire.google.error_details import common_code, errors_of
+from orchestrator.wire.google.masks import apply, parse_fields
 from tests.flows import flow, parameter, task
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -185,6 +187,20 @@ def test_what_is_no_task_s_error_is_told_as_the_execution_s():
 
     assert error["taskNumber"] == 0
     assert error["errorCode"] == {"commonErrorCode": "EXECUTION_TIMEOUT"}
+
+
+def test_a_tree_of_any_depth_is_written_and_cut_to_what_readers_take():
+    tree = make(id="deepest")
+    for level in range(500):
+        tree = make(id=f"e{level}", children=(tree,))
+
+    document = json.loads(to_json_text(Writer().execution(tree)))
+
+    levels = 0
+    while "directSubExecutions" in document:
+        (document,), levels = document["directSubExecutions"], levels + 1
+    assert levels == MAX_LEVELS
+    assert apply(parse_fields("name"), Writer().execution(tree)) == {"name": tree.name}
 
 
 def test_codes_have_the_names_of_the_api():
