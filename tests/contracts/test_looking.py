@@ -62,6 +62,8 @@ def test_why_it_was_killed_is_told_of_everything_below_it(world):
     assert [each.state.value for each in (execution, middle, leaf)] == ["CANCELLED"] * 3
     assert [each.facts.cancel_reason for each in (execution, middle, leaf)] == ["enough"] * 3
     assert {each.facts.cancel_reason for each in page(world)[0]} == {"enough"}
+    for each in (middle, leaf):
+        assert look_at(each.id, world.services, depth=ROWS).facts.cancel_reason == "enough"
 
 
 def test_when_it_goes_on_is_told_while_it_is_on_hold(world):

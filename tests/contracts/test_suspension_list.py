@@ -70,3 +70,13 @@ def test_what_cannot_be_asked_is_refused(world):
     for wish in ({"filter": "state=LIFTED"}, {"order_by": "create_time desc"}):
         with pytest.raises(InvalidPageToken):
             page(world, page_token=token, **wish)
+
+
+def test_what_only_the_clock_ends_is_not_listed(database, tmp_path):
+    world = ControlWorld(database, tmp_path)
+    world.asking = {"is_timer": True, "expire_after_s": 60.0}
+    world.submit(asks(1))
+    world.drive_all()
+
+    assert world.look().state.value == "SUSPENDED"
+    assert page(world) == ([], "")
