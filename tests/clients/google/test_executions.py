@@ -161,6 +161,8 @@ def test_what_is_below_an_execution_is_nested_in_it(google, family):
     assert (metadata["ancestorTaskNumbers"], metadata["ancestorIterationNumbers"]) == (["2"], ["2"])
     child_id = children[0]["name"].rpartition("/")[2]
     assert get(google, child_id, "child") == children[0]
+    listed = google.executions.list(parent=f"{LOCATION}/integrations/child", readMask="name").execute()["executions"]
+    assert {each["name"] for each in children} <= {each["name"] for each in listed}
 
 
 def test_a_masked_parameter_is_not_shown_anywhere(google, family):
