@@ -22,6 +22,7 @@ from orchestrator.store.changes import Due, NewSuspension
 from orchestrator.store.circumstances import read_circumstances
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
+from orchestrator.store.glances import GlanceStore
 from orchestrator.store.kinds import AttemptKey, Signal, SuspensionState
 from orchestrator.store.limit_rooms import look
 from orchestrator.store.limit_terms import LimitStore
@@ -257,6 +258,8 @@ def looking(stores):
     yield lambda: stores.queries.all_replays_of([OLD, YOUNG])
     rows = [stores.queries.one(each) for each in (OLD, YOUNG, *stores.held_and_cancelled())]
     yield lambda: stores.queries.facts(rows)
+    yield lambda: GlanceStore(stores.database).look([OLD, YOUNG])
+    yield lambda: GlanceStore(stores.database).look([id_of(EXECUTIONS - number) for number in range(1, 200)])
 
 
 def live_matches(stores):
