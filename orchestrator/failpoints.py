@@ -44,6 +44,7 @@ POINTS: Final[Mapping[str, str]] = {
     "submit.committed": "a client has stored an execution and published nothing",
     "submit.published": "a client has published an execution and not come back yet",
     "claim.committed": "a worker has claimed an attempt and not begun it",
+    "bundle.execution": "an execution of a bundle is over, or as far as light tasks lead, and not written",
     "chunk.child": "a sub-execution of a chunk is over, and not written",
     "commit.before": "a change is decided and its transaction not begun",
     "commit.inside": "a change is written and its transaction not committed",

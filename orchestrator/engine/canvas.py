@@ -7,7 +7,8 @@ A message carries ids only, so its size does not depend on the depth, the width 
   join. One level at a time: a child's own children are a chord of their own, when their time comes.
 
 Celery ids are the keys themselves, written out: ``<execution>.<task>.<attempt>``, with ``.<round>`` behind it for the
-join of a round, and ``.chunk<first position>`` behind that for a chunk of it. So a kill knows what to revoke, and the
+join of a round, and ``.chunk<first position>`` behind that for a chunk of it; a bundle has the key of its first, and
+``.bundle`` behind it. So a kill knows what to revoke, and the
 result backend what to answer, without a look-up.
 
 This module builds values; ``runtime.publisher`` turns them into Celery signatures, so the engine stays free of Celery.
@@ -29,13 +30,14 @@ from orchestrator.model.values import INT64_MAX
 
 JOIN_TASK: Final = "orchestrator.join"  # every worker has it, so it also ends attempts of types a worker lacks
 CHUNK_TASK: Final = "orchestrator.chunk"  # runs a chunk of a round of sub-executions
+BUNDLE_TASK: Final = "orchestrator.bundle"  # runs the start tasks of many executions
 NOTIFY_TASK: Final = "orchestrator.notify"  # tells those who may answer a suspension
 QUEUE_PREFIX: Final = "executor."
 MOST_URGENT: Final = 9  # of priorities from 0; joins have it: what is nearly done goes before what has not begun
 
 _CELERY_ID: Final = re.compile(
     r"(?P<execution>[A-Za-z0-9-]{1,36})\.(?P<number>0|[1-9][0-9]{0,18})\.(?P<attempt>0|[1-9][0-9]{0,18})"
-    r"(?:\.(?P<round>[1-9][0-9]{0,18})(?:\.chunk(?P<chunk>0|[1-9][0-9]{0,18}))?)?"
+    r"(?:\.(?P<bundle>bundle)|\.(?P<round>[1-9][0-9]{0,18})(?:\.chunk(?P<chunk>0|[1-9][0-9]{0,18}))?)?"
 )
 _EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
 
@@ -45,7 +47,8 @@ class Message:
     """One task message. ``round`` 0 runs the attempt; a higher one joins that round of sub-executions.
 
     That of a notice (``NOTIFY_TASK``) has the number of its reminder for a round, and an id that is no attempt's. That
-    of a chunk (``CHUNK_TASK``) has the position of its first sub-execution.
+    of a chunk (``CHUNK_TASK``) has the position of its first sub-execution. That of a bundle (``BUNDLE_TASK``) names
+    the first of its executions (``store.bundles``).
     """
 
     name: str
@@ -62,6 +65,8 @@ class Message:
         """The Celery task id."""
         if self.name == NOTIFY_TASK:
             return f"{to_celery_id(self.execution_id, self.number, self.attempt)}.notice{self.round}"
+        if self.name == BUNDLE_TASK:
+            return f"{to_celery_id(self.execution_id, self.number, self.attempt)}.bundle"
         joins = to_celery_id(self.execution_id, self.number, self.attempt, self.round)
         return joins if self.first_position is None else f"{joins}.chunk{self.first_position}"
 
@@ -104,6 +109,7 @@ def parse_celery_id(celery_id: str) -> tuple[str, int, int, int] | None:
     """The inverse of ``to_celery_id``; None if it would not write this id, or a database could not keep its numbers.
 
     The id of a chunk stands for the join that waits for it: its sub-executions have ids of their own once they ran.
+    That of a bundle stands for its first attempt, and ``is_bundle_id`` knows it.
     """
     match = _CELERY_ID.fullmatch(celery_id)
     if match is None:
@@ -111,6 +117,12 @@ def parse_celery_id(celery_id: str) -> tuple[str, int, int, int] | None:
     number, attempt, phase = int(match["number"]), int(match["attempt"]), int(match["round"] or 0)
     is_kept = max(number, attempt, phase, int(match["chunk"] or 0)) <= INT64_MAX
     return (match["execution"], number, attempt, phase) if is_kept else None
+
+
+def is_bundle_id(celery_id: str) -> bool:
+    """Whether this is the Celery id of a bundle."""
+    match = _CELERY_ID.fullmatch(celery_id)
+    return match is not None and match["bundle"] is not None
 
 
 def is_execution_id(text: str) -> bool:

@@ -20,7 +20,15 @@ from typing import Any, Final
 
 from celery import Celery, Task, signals
 
-from orchestrator.engine.canvas import CHUNK_TASK, JOIN_TASK, MOST_URGENT, NOTIFY_TASK, parse_celery_id, queue_of
+from orchestrator.engine.canvas import (
+    BUNDLE_TASK,
+    CHUNK_TASK,
+    JOIN_TASK,
+    MOST_URGENT,
+    NOTIFY_TASK,
+    parse_celery_id,
+    queue_of,
+)
 from orchestrator.errors import InvalidSetting
 from orchestrator.failpoints import arm, failpoint
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
@@ -34,6 +42,7 @@ from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.tracing import AttemptTask
 from orchestrator.runtime.upkeep import upkeep_step
+from orchestrator.service.bundles import drive_bundle
 from orchestrator.service.chunks import drive_chunk
 from orchestrator.service.drive import drive
 from orchestrator.service.notices import notify
@@ -180,6 +189,11 @@ def register_tasks(app: Celery, types: TaskTypes, services: Services, identity: 
         )
         drive_chunk(key, worker=identity.process_name(str(task.request.hostname), os.getpid()), services=services)
 
+    def run_bundle(task: Task[..., None], execution_id: str, number: int, attempt: int, round: int) -> None:  # noqa: A002, ARG001 - shown in Flower
+        worker = identity.process_name(str(task.request.hostname), os.getpid())
+        drive_bundle(execution_id, worker=worker, services=services)
+
+    _register(app, BUNDLE_TASK, run_bundle, services, identity)
     _register(app, CHUNK_TASK, run_chunk, services, identity)
     for name in sorted({JOIN_TASK, *(each.celery_name or each.name for each in types)}):
         _register(app, name, run, services, identity)

@@ -25,18 +25,25 @@ SHARES: Final = 8  # a round that is not very large is cut into so many chunks, 
 MOST_TASKS: Final = 100  # of one sub-execution: it is written as a whole, and a crash loses it as a whole
 
 
-def is_chunkable(plan: Plan, types: TaskTypes) -> bool:
-    """Whether an execution of this plan can be expected to run through without a message, a timer or a wait."""
+def is_chunkable(plan: Plan, types: TaskTypes, *, executor: str) -> bool:
+    """Whether an execution of this plan can be expected to run through without a message, a timer or a wait.
+
+    Args:
+        plan: what it runs.
+        types: that its workers know.
+        executor: whose workers begin it.
+    """
     unlimited = plan.version.limits is None and len(plan.tasks) <= MOST_TASKS
-    return unlimited and all(_runs_through(task, types) for task in plan.tasks.values())
+    return unlimited and all(_runs_through(task, types, executor) for task in plan.tasks.values())
 
 
-def _runs_through(task: PlannedTask, types: TaskTypes) -> bool:
+def _runs_through(task: PlannedTask, types: TaskTypes, executor: str) -> bool:
     config, task_type = task.config, types.get(task.config.task)
     if not task.is_light or task_type is None or task_type.join is not None or task_type.suspends:
         return False
     is_timed = config.queue_timeout_ms is not None  # no light task has a timeout
-    return not (is_timed or config.suspends or config.executor_id is not None or config.rollback is not None)
+    is_elsewhere = config.executor_id not in {None, executor}
+    return not (is_timed or config.suspends or is_elsewhere or config.rollback is not None)
 
 
 def cut(
@@ -79,12 +86,12 @@ def cut(
             executor=executor,
             priority=priority,
         )
-        for start, end in _slices(len(wanted))
+        for start, end in slices(len(wanted))
     )
 
 
-def _slices(count: int) -> Iterator[tuple[int, int]]:
-    """Where each chunk starts and ends: as alike as can be."""
+def slices(count: int) -> Iterator[tuple[int, int]]:
+    """Where each chunk, or bundle, of so many starts and ends: as alike as can be."""
     number = -(-count // min(max(count // SHARES, FEW), MOST))
     for index in range(number):
         yield count * index // number, count * (index + 1) // number

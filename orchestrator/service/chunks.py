@@ -15,20 +15,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from orchestrator.failpoints import failpoint
 from orchestrator.service.apply import start_held
 from orchestrator.service.clock import CarriedClock
 from orchestrator.service.drive import BATCH_S
-from orchestrator.service.guarding import AttemptEnded, Watch
+from orchestrator.service.guarding import AttemptEnded
 from orchestrator.service.patience import patiently
 from orchestrator.service.perform import Wishes
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.siblings import Siblings
 from orchestrator.service.start import chunk_message, join_message, start_messages
+from orchestrator.service.ways import WithinAPart
 from orchestrator.store.changes import EndedChild, Fired, NewExecution, Refusal
 from orchestrator.store.kinds import ChunkKey
 from orchestrator.store.rows import ClaimedChunk
@@ -111,7 +112,7 @@ class _ChunkDrive:
         self._claimed, self._services = claimed, services
         self._key = claimed.chunk.key
         clock = CarriedClock(claimed.now)
-        self._guard = _WithinAPart()
+        self._guard = WithinAPart()
         self._siblings = Siblings(claimed, replace(services, guard=self._guard), clock=clock)
         self._wishes = Wishes(lambda: services.chunks.wish(self._key, worker=claimed.worker))
 
@@ -155,13 +156,3 @@ class _ChunkDrive:
             return written
 
         return patiently(write) if len(part) else ()
-
-
-class _WithinAPart:
-    """The guard of tasks that run within the watch of their part."""
-
-    part: Watch
-
-    def watch(self, **_: object) -> AbstractContextManager[Watch]:
-        """See ``Guard.watch``."""
-        return nullcontext(self.part)

@@ -30,7 +30,7 @@ from orchestrator.service.batch import Batch
 from orchestrator.service.clock import CarriedClock
 from orchestrator.service.limits import admit_after
 from orchestrator.service.patience import patiently
-from orchestrator.service.perform import Performer
+from orchestrator.service.perform import Performer, Result
 from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.start import chunk_message, join_message, new_attempt, start_messages, to_message
@@ -59,6 +59,16 @@ def drive(key: AttemptKey, *, worker: str, services: Services) -> bool:
     return True
 
 
+def go_on(claimed: Claimed, services: Services, results: Sequence[Result]) -> None:
+    """Go on with an execution that this worker has claimed, and performed some tasks of."""
+    _Drive(claimed, services).run(results)
+
+
+def begin_again(claimed: Claimed, services: Services) -> None:
+    """Run an execution that this worker has claimed a while ago, from where the database says that it stands."""
+    _Drive(claimed, services).run_again()
+
+
 class _Drive:
     """One claimed execution, in memory until the last commit."""
 
@@ -70,13 +80,17 @@ class _Drive:
         self._performer = Performer(claimed, self._plan, services, clock=clock)
         self._first_result_at = 0.0
 
-    def run(self) -> None:
+    def run(self, results: Sequence[Result] = ()) -> None:
+        """``results``: of tasks that were performed already; the first is that of the task that was claimed."""
         key = self._claimed.key
         timeout_ms = self._plan.tasks[key.number].config.timeout_ms
         if timeout_ms is not None and key.round == 0:
             due = Due(kind=TimerKind.TIMEOUT, number=key.number, attempt=key.attempt, after_s=timeout_ms / 1000)
             patiently(lambda _: self._services.store.set_timer(key.execution_id, due))
-        self._perform(key.number, key.attempt, key.round)
+        if not results:
+            self._perform(key.number, key.attempt, key.round)
+        for result in results:
+            self._add(result)
         while True:
             ahead = self._batch.next_in_line()
             if ahead is None or self._is_due():
@@ -87,6 +101,17 @@ class _Drive:
                 return
             self._perform(ahead.number, ahead.attempt)
 
+    def run_again(self) -> None:
+        """Nothing of it is written but its claim, and it may have been killed since."""
+        execution_id = self._claimed.key.execution_id
+        stored, parameters = patiently(lambda _: self._services.store.read(execution_id))
+        if stored.signal not in (None, Signal.STOPPING):
+            self._pursue()
+            stored, parameters = patiently(lambda _: self._services.store.read(execution_id))
+        if not stored.state.is_final:
+            self._batch.rebase(stored, parameters)
+            self.run()
+
     def _perform(self, number: int, attempt: int, round: int = 0) -> None:  # noqa: A002 - the word is ours
         is_rollback = self._batch.is_rolling_back(number)
         if self._batch.is_to_end(number):
@@ -95,6 +120,9 @@ class _Drive:
             result = self._performer.perform(
                 number, attempt, round, parameters=self._batch.parameters, is_rollback=is_rollback
             )
+        self._add(result)
+
+    def _add(self, result: Result) -> None:
         if not len(self._batch):
             self._first_result_at = time.monotonic()
         self._batch.add(result)

@@ -70,8 +70,9 @@ def give_up(execution_id: str, services: Services, *, worker: str, loss: Loss) -
         standing, _ = done
         lost = _held_by(standing, worker)
         assert lost is not None, "a step was made for it"
+        alone = replace(lost, rides_with=None)
         services.publisher.publish(
-            [live_message(lost, services.types, priority=standing.stored.priority)]
+            [live_message(alone, services.types, priority=standing.stored.priority)]
         )  # dropped by the claim if it is over
     is_all = loss.has_ended or _held_by(stand(execution_id, services), worker) is None
     for chunk in services.chunks.held(execution_id, worker):

@@ -300,7 +300,7 @@ class Performer:
         if len(wanted) <= FEW or len(names) > 1:
             return ()
         version_id, plan = self._find(*names.pop())
-        if not is_chunkable(plan, self._services.types) or self._is_limited(plan):
+        if not is_chunkable(plan, self._services.types, executor=stored.executor) or self._is_limited(plan):
             return ()
         return cut(
             wanted,

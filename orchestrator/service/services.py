@@ -11,6 +11,7 @@ from orchestrator.model.task_types import TaskSurroundings, TaskTypes
 from orchestrator.service.guarding import Guard
 from orchestrator.service.plans import Plans
 from orchestrator.service.waiting import Waiting
+from orchestrator.store.bundles import BundleStore
 from orchestrator.store.chunks import ChunkStore
 from orchestrator.store.database import Database
 from orchestrator.store.executions import ExecutionStore
@@ -48,6 +49,7 @@ class Services:
 
     store: ExecutionStore
     chunks: ChunkStore
+    bundles: BundleStore
     signals: SignalStore
     suspensions: SuspensionStore
     workers: WorkerStore
@@ -80,6 +82,7 @@ class Services:
         return cls(
             store=ExecutionStore(database),
             chunks=ChunkStore(database),
+            bundles=BundleStore(database),
             signals=SignalStore(database),
             suspensions=SuspensionStore(database),
             workers=WorkerStore(database),

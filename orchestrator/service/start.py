@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.engine.canvas import CHUNK_TASK, JOIN_TASK, Message
+from orchestrator.engine.canvas import BUNDLE_TASK, CHUNK_TASK, JOIN_TASK, Message
 from orchestrator.engine.decide import decide
 from orchestrator.engine.decisions import Decision, Dispatch, Timer
 from orchestrator.engine.events import Started
@@ -99,14 +99,28 @@ def begins_alike(new: NewExecution, plan: Plan) -> bool:
 
 
 def begun_like(
-    first: NewExecution, plan: Plan, request: Mapping[str, Value], *, execution_id: str, request_id: str | None
+    first: NewExecution,
+    plan: Plan,
+    request: Mapping[str, Value],
+    *,
+    execution_id: str,
+    request_id: str | None,
+    ready: tuple[NewAttempt, ...],
 ) -> NewExecution:
     """Another root execution, of a plan whose executions begin alike. Deciding it as well takes ten times as long."""
     needs = first.needs
     if needs and plan.version.limits is not None and plan.version.limits.key:
         place = {"project": first.project, "location": first.location}
         needs = limits_for(plan.version, request, **place, executor=first.executor, is_root=True)
-    return replace(first, id=execution_id, root_id=execution_id, request=request, request_id=request_id, needs=needs)
+    return replace(
+        first,
+        id=execution_id,
+        root_id=execution_id,
+        request=request,
+        request_id=request_id,
+        needs=needs,
+        ready=ready,
+    )
 
 
 def new_attempts(plan: Plan, dispatched: Iterable[Dispatch], *, executor: str) -> tuple[NewAttempt, ...]:
@@ -149,14 +163,22 @@ def to_outcome(plan: Plan, decision: Decision, parameters: Mapping[str, Value]) 
 
 
 def start_messages(new: Iterable[NewExecution], types: TaskTypes) -> list[Message]:
-    """The messages of the start tasks of executions that were just created."""
-    return [to_message(each.id, attempt, types, priority=each.priority) for each in new for attempt in each.ready]
+    """The messages of the start tasks of executions that were just created; those of a bundle have the first one's."""
+    messages, firsts = [], set[str]()
+    for each in new:
+        for attempt in each.ready:
+            if attempt.rides_with == each.id:
+                firsts.add(each.id)
+            if attempt.rides_with == each.id or attempt.rides_with not in firsts:
+                messages.append(to_message(each.id, attempt, types, priority=each.priority))
+    return messages
 
 
 def to_message(execution_id: str, attempt: NewAttempt, types: TaskTypes, *, priority: int) -> Message:
-    """The message that runs a live attempt."""
+    """The message that runs a live attempt; if it is the first of a bundle, the bundle."""
+    is_first = attempt.rides_with == execution_id
     return Message(
-        name=celery_name(attempt.task_type, types),
+        name=BUNDLE_TASK if is_first else celery_name(attempt.task_type, types),
         execution_id=execution_id,
         number=attempt.number,
         attempt=attempt.attempt,
@@ -171,7 +193,11 @@ def live_message(live: LiveAttempt, types: TaskTypes, *, priority: int) -> Messa
     if live.phase is not Phase.RUN:
         return join_message(Fired(key=live.key, executor=live.executor))
     attempt = NewAttempt(
-        number=live.key.number, attempt=live.key.attempt, task_type=live.task_type, executor=live.executor
+        number=live.key.number,
+        attempt=live.key.attempt,
+        task_type=live.task_type,
+        executor=live.executor,
+        rides_with=live.rides_with,
     )
     return to_message(live.key.execution_id, attempt, types, priority=priority)
 

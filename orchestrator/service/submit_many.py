@@ -16,12 +16,14 @@ from orchestrator.engine.plan import Plan
 from orchestrator.errors import InputError, InvalidItem, InvalidValue, OrchestratorError, PartlySubmitted
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.json_text import shown
+from orchestrator.model.task_types import TaskTypes
 from orchestrator.model.values import Value
 from orchestrator.service.backpressure import await_room, check_room
+from orchestrator.service.chunking import FEW, is_chunkable, slices
 from orchestrator.service.services import Services
 from orchestrator.service.start import begins_alike, begun_like
 from orchestrator.service.submit import Place, Wishes, check_ids, new_id, start_stored, store_once, to_new, to_values
-from orchestrator.store.changes import NewExecution
+from orchestrator.store.changes import NewAttempt, NewExecution
 
 CHUNK: Final = 1_000  # executions a transaction: what others wait for, and what a crash of the client takes along
 
@@ -114,7 +116,7 @@ def submit_many(
         if each.request_id is not None:
             id_of.setdefault(each.request_id, each.execution_id)
     wanted = [each for each in items if each.request_id is None or id_of[each.request_id] == each.execution_id]
-    new = _to_new(plan, wanted, version_id=version_id, place=place, wishes=wishes)
+    new = _to_new(plan, wanted, services.types, version_id=version_id, place=place, wishes=wishes)
     id_of |= _store_and_start(new, services, wait_s=wishes.wait_s)
     return [each.execution_id if each.request_id is None else id_of[each.request_id] for each in items]
 
@@ -129,20 +131,54 @@ def _as_many(
     return ids
 
 
-def _to_new(plan: Plan, items: Sequence[Item], *, version_id: str, place: Place, wishes: Wishes) -> list[NewExecution]:
+def _to_new(
+    plan: Plan, items: Sequence[Item], types: TaskTypes, *, version_id: str, place: Place, wishes: Wishes
+) -> list[NewExecution]:
     """The executions to store; their start is decided once where all begin alike."""
 
     def decided(each: Item) -> NewExecution:
         own = replace(wishes, execution_id=each.execution_id, request_id=each.request_id)
         return to_new(plan, each.given, version_id=version_id, place=place, wishes=own)
 
-    first = [decided(each) for each in items[:1]]
-    if not first or not begins_alike(first[0], plan):
-        return first + [decided(each) for each in items[1:]]
-    return first + [
-        begun_like(first[0], plan, each.request, execution_id=each.execution_id, request_id=each.request_id)
-        for each in items[1:]
+    if not items:
+        return []
+    first, firsts = decided(items[0]), _firsts(items, plan, types, wishes)
+    if not begins_alike(first, plan):
+        new = [first, *map(decided, items[1:])]
+        return [replace(each, ready=_riding(each.ready, with_)) for each, with_ in zip(new, firsts, strict=True)]
+    ready = {with_: _riding(first.ready, with_) for with_ in {*firsts}}
+    return [
+        begun_like(
+            first, plan, each.request, execution_id=each.execution_id, request_id=each.request_id, ready=ready[with_]
+        )
+        for each, with_ in zip(items, firsts, strict=True)
     ]
+
+
+def _firsts(items: Sequence[Item], plan: Plan, types: TaskTypes, wishes: Wishes) -> list[str | None]:
+    """The first of the bundle (``service.bundles``) that each is in; None for those that get messages of their own."""
+    is_bundled = len(items) > FEW and wishes.at is None and wishes.deadline_s is None
+    if not is_bundled or not is_chunkable(plan, types, executor=_executor(plan, wishes)):
+        return [None] * len(items)
+    stored_together = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    return [
+        some[start].execution_id
+        for some in stored_together
+        for start, end in slices(len(some))
+        for _ in range(start, end)
+    ]
+
+
+def _executor(plan: Plan, wishes: Wishes) -> str:
+    """Where executions begin, if all their tasks go to the same executor."""
+    return next((task.config.executor_id for task in plan.tasks.values() if task.config.executor_id), wishes.executor)
+
+
+def _riding(ready: tuple[NewAttempt, ...], first_id: str | None) -> tuple[NewAttempt, ...]:
+    """Of several start tasks each has a message of its own."""
+    if first_id is None or len(ready) != 1:
+        return ready
+    return (replace(ready[0], rides_with=first_id),)
 
 
 def _store_and_start(new: Sequence[NewExecution], services: Services, *, wait_s: float) -> dict[str, str]:

@@ -28,7 +28,10 @@ from orchestrator.store.rows import NewChunk, StoredExecution
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewAttempt:
-    """A task that became ready. ``worker`` is set if whoever commits this goes on with it in line."""
+    """A task that became ready. ``worker`` is set if whoever commits this goes on with it in line.
+
+    ``rides_with``: the execution whose message claims it, too, if it is in a bundle (``store.bundles``).
+    """
 
     number: int
     attempt: int
@@ -36,6 +39,7 @@ class NewAttempt:
     executor: str
     worker: str | None = None
     queue_timeout_s: float | None = None
+    rides_with: str | None = None
 
 
 @quick_dataclass

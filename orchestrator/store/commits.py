@@ -88,6 +88,7 @@ _GIVE_BACK: Final = (
         has_begun=True,
         queued_at=now(),
         published_at=None,
+        rides_with=None,  # one of a bundle may have killed the worker: from here on each has a message of its own
     )
 )
 _RETURN: Final = _GIVE_BACK.values(losses=live_attempts.c.losses + 1)

@@ -212,6 +212,7 @@ def attempt_row(execution_id: str, attempt: NewAttempt) -> dict[str, Any]:
         "executor": attempt.executor,
         "worker": attempt.worker,
         "owner": attempt.worker and owner_of(attempt.worker),
+        "rides_with": attempt.rides_with,
     }
 
 

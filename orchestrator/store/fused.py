@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from types import SimpleNamespace
 from typing import Any, Final
@@ -26,6 +26,7 @@ from typing import Any, Final
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import Value, parse_value, to_value
+from orchestrator.store.arrays import to_array as _array
 from orchestrator.store.changes import Commit, Fired, Refusal
 from orchestrator.store.commits import advanced, bind, join_of
 from orchestrator.store.database import Database
@@ -240,13 +241,3 @@ def _values(change: Commit, join: AttemptKey | None) -> dict[str, Any]:
         values["parent_id"], values["parent_number"] = join.execution_id, join.number
         values["parent_attempt"], values["parent_round"] = join.attempt, join.round
     return values
-
-
-def _array(items: Iterable[str | int | None]) -> str:
-    """An array as PostgreSQL reads it; the driver takes thirty times as long to write one."""
-    return "{" + ",".join("NULL" if each is None else _quoted(str(each)) for each in items) + "}"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -2,7 +2,8 @@
 
 There is no table of messages: a live attempt, or a chunk, that nobody has claimed is what a message is to be sent for.
 Whether it was sent, or lost with its broker, is not written down, because that would be a write for each message; it
-shows when fewer messages wait in a queue than attempts and chunks for it do (``service.recovery``).
+shows when fewer messages wait in a queue than attempts and chunks for it do (``service.recovery``). An attempt that
+rides with another one needs no message as long as that one waits for its own (``store.bundles``).
 
 What must not happen: a row that is taken twice within ``AGAIN_S``, or by a worker whose turn is over.
 """
@@ -13,6 +14,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from orchestrator.store.bundles import HAS_NO_RIDE
 from orchestrator.store.database import Database
 from orchestrator.store.duties import DutyStore, check
 from orchestrator.store.kinds import Phase, Signal
@@ -26,8 +28,8 @@ _IS_READY: Final = sa.and_(
     live_attempts.c.worker.is_(None),
     live_attempts.c.phase != Phase.WAIT.value,
     live_attempts.c.queued_at < later(-SETTLED_S),
+    HAS_NO_RIDE,
 )
-
 
 _IS_CHUNK_READY: Final = sa.and_(
     chunks.c.executor == sa.bindparam("b_executor"), chunks.c.worker.is_(None), chunks.c.queued_at < later(-SETTLED_S)

@@ -88,7 +88,8 @@ class LiveAttempt:
     """A task that is ready, running or waiting for sub-executions.
 
     ``worker`` is None if nobody has claimed this phase, ``started_at`` if nobody has claimed the attempt. ``stop_at``:
-    since when whoever runs it is asked to end it. ``has_begun``: in a worker that died or gave it back.
+    since when whoever runs it is asked to end it. ``has_begun``: in a worker that died or gave it back. ``rides_with``:
+    the execution whose message claims it, too.
     """
 
     key: AttemptKey
@@ -101,6 +102,7 @@ class LiveAttempt:
     stop_at: datetime | None
     losses: int
     has_begun: bool
+    rides_with: str | None = None
 
     @property
     def was_running(self) -> bool:
@@ -210,6 +212,7 @@ def to_live(row: sa.Row[Any]) -> LiveAttempt:
         stop_at=row.stop_at,
         losses=row.losses,
         has_begun=row.has_begun,
+        rides_with=row.rides_with,
     )
 
 

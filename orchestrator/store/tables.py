@@ -270,6 +270,8 @@ live_attempts = sa.Table(
     sa.Column("owner", sa.String(256)),  # the worker whose process has claimed it: ``workers.id``
     sa.Column("published_at", Instant),  # when recovery last published it again
     sa.Column("has_begun", sa.Boolean, nullable=False, server_default=sa.false()),  # in a worker that has it no more
+    sa.Column("rides_with", sa.String(36)),  # the execution whose message claims it, too: ``store.bundles``
+    _partial("live_attempts_rides_with_ix", "rides_with", where="rides_with IS NOT NULL"),
 )
 
 # No foreign key: a worker may hold a chunk a little longer than there is anybody who waits for it.
