@@ -5,7 +5,7 @@ it is written down first, as a KILL of that task. So whoever revokes through thi
 buttons - ends it for good, also if no worker is up.
 
 As in Celery, a task that runs is left alone unless ``terminate`` is asked for. One that is over, or being ended, stays
-as it is.
+as it is. The id of a bundle stands for all of it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 from celery.app.control import Control
 
-from orchestrator.engine.canvas import JOIN_TASK, parse_celery_id
+from orchestrator.engine.canvas import JOIN_TASK, is_bundle_id, parse_celery_id
 from orchestrator.errors import ExecutionNotFound, StateError
 from orchestrator.service.services import Services
 from orchestrator.service.task_control import kill_task
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.signals import Audit
 
 REVOKED = Audit(actor="celery", message="revoked")
@@ -50,12 +51,16 @@ class LastingControl(Control):
 
 
 def _kill(celery_id: str, services: Services, *, terminate: bool) -> None:
-    key = parse_celery_id(celery_id)
-    if key is None:
+    parsed = parse_celery_id(celery_id)
+    if parsed is None:
         return
-    execution_id, number, attempt, _ = key
-    for found in services.store.find([execution_id]):
-        live = found.live.get(number)
-        if terminate or live is None or live.worker is None:
-            with suppress(StateError, ExecutionNotFound):
-                kill_task(execution_id, number, services, audit=REVOKED, attempt=attempt)
+    execution_id, number, attempt, _ = parsed
+    keys = [AttemptKey(execution_id=execution_id, number=number, attempt=attempt)]
+    if is_bundle_id(celery_id):
+        keys = services.bundles.members(execution_id)
+    for key in keys:
+        for found in services.store.find([key.execution_id]):
+            live = found.live.get(key.number)
+            if terminate or live is None or live.worker is None:
+                with suppress(StateError, ExecutionNotFound):
+                    kill_task(key.execution_id, key.number, services, audit=REVOKED, attempt=key.attempt)

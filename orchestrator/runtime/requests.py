@@ -8,8 +8,10 @@ A revoke is what Celery's users, and Flower, end a task by; it is a KILL of the 
 (``publisher.nudge``): the process that runs the attempt looks at once whether it is to end. Celery would send it a
 SIGTERM, which may hit what it has gone on to.
 
-The main process must not wait for the database: what it cannot take back at once, and what is to be killed, is left to
-the worker's upkeep.
+A bundle is many attempts: those that its process still holds are taken back, and those that are not over are killed.
+
+The main process must not wait for the database: what it cannot take back at once - a bundle never - and what is to be
+killed, is left to the worker's upkeep.
 """
 
 from __future__ import annotations
@@ -24,29 +26,30 @@ from typing import Any, Final
 from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
-from orchestrator.engine.canvas import CHUNK_TASK
+from orchestrator.engine.canvas import BUNDLE_TASK, CHUNK_TASK
 from orchestrator.errors import OrchestratorError, StateError, StoreError
 from orchestrator.runtime.control import REVOKED
 from orchestrator.runtime.guard import LOOK_SIGNAL
 from orchestrator.runtime.identity import Identity
-from orchestrator.service.lost import Loss, give_up
+from orchestrator.service.lost import Loss, give_up, give_up_all
 from orchestrator.service.services import Services
 from orchestrator.service.task_control import end_unclaimed, kill_task
+from orchestrator.store.kinds import AttemptKey
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Left:
-    """Something to be taken back."""
+    """Something to be taken back: of one execution, or, None, whatever the process held."""
 
-    execution_id: str
+    execution_id: str | None
     worker: str
     loss: Loss
 
 
 _LEFT: Final[deque[_Left]] = deque()
-_REVOKED: Final[deque[tuple[str, int, int]]] = deque()  # execution, task, attempt
+_REVOKED: Final[deque[tuple[AttemptKey, bool]]] = deque()  # and whether it is the first of a bundle
 
 
 class AttemptRequest(Request):
@@ -74,23 +77,31 @@ class AttemptRequest(Request):
             identity: Identity = task.identity
             worker = identity.process_name(self.hostname, int(self.worker_pid))
             loss = Loss(str(error) or type(error).__name__)
-            _take_back(_Left(execution_id=self.args[0], worker=worker, loss=loss), task.services)
+            if self.name == BUNDLE_TASK:
+                _LEFT.append(_Left(execution_id=None, worker=worker, loss=loss))
+            else:
+                _take_back(_Left(execution_id=self.args[0], worker=worker, loss=loss), task.services)
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def revoked(self) -> bool:
         """Celery's, for a message that is about to be taken; a revoke is a KILL."""
         is_revoked = bool(super().revoked())
         if is_revoked:
-            _REVOKED.append((self.args[0], self.args[1], self.args[2]))
+            self._note_revoke()
         return is_revoked
 
     def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
         """Not Celery's: see above."""
         self._is_revoked = True
-        _REVOKED.append((self.args[0], self.args[1], self.args[2]))
+        self._note_revoke()
         if self.worker_pid:
             with suppress(ProcessLookupError):
                 os.kill(int(self.worker_pid), LOOK_SIGNAL)
+
+    def _note_revoke(self) -> None:
+        execution_id, number, attempt, *_ = self.args
+        key = AttemptKey(execution_id=execution_id, number=number, attempt=attempt)
+        _REVOKED.append((key, self.name == BUNDLE_TASK))
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 - Celery's name
         """Flower is told of a revoke when the code has ended, which is no success."""
@@ -102,12 +113,17 @@ class AttemptRequest(Request):
 def obey_revokes(services: Services) -> None:
     """Kill the tasks that were revoked. One that is ended already, or is not there any more, is left alone."""
     while _REVOKED:
-        execution_id, number, attempt = _REVOKED[0]
-        with suppress(StoreError):  # there is no such execution, or task
-            with suppress(StateError):
-                kill_task(execution_id, number, services, audit=REVOKED, attempt=attempt)
-            end_unclaimed(execution_id, number, services)  # the message that would do so may have the revoked id
+        key, is_bundle = _REVOKED[0]
+        for each in services.bundles.members(key.execution_id) if is_bundle else [key]:
+            _kill(each, services)
         _REVOKED.popleft()
+
+
+def _kill(key: AttemptKey, services: Services) -> None:
+    with suppress(StoreError):  # there is no such execution, or task
+        with suppress(StateError):
+            kill_task(key.execution_id, key.number, services, audit=REVOKED, attempt=key.attempt)
+        end_unclaimed(key.execution_id, key.number, services)  # the message that would do so may have the revoked id
 
 
 def take_back_what_is_left(services: Services) -> None:
@@ -118,7 +134,10 @@ def take_back_what_is_left(services: Services) -> None:
 
 def _take_back(left: _Left, services: Services) -> None:
     try:
-        give_up(left.execution_id, services, worker=left.worker, loss=left.loss)
+        if left.execution_id is None:
+            give_up_all(services, worker=left.worker, loss=left.loss)
+        else:
+            give_up(left.execution_id, services, worker=left.worker, loss=left.loss)
     except OrchestratorError as failure:
         log.warning("lost attempt not taken back yet: %s", failure, extra={"worker": left.worker})
         _LEFT.append(left)

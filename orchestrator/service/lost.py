@@ -5,7 +5,8 @@ its process every time must not do so for ever: an attempt is lost ``MAX_LOSSES`
 under whatever policy it has: a retry would only take the next worker along. One that had its timeout behind it FAILED
 for that: its guard has ended the process, because nothing else did. In an execution that is stopping, and for a task
 that was killed, the death is what was waited for. A chunk that is lost as often is unpacked: the one of its
-sub-executions that does it is then found, and quarantined.
+sub-executions that does it is then found, and quarantined. A bundle falls apart at its first loss, for the same reason
+(``store.bundles``).
 
 Call this only if the process is known to be gone, or its lease to be over: what it held may run elsewhere from here on.
 """
@@ -78,6 +79,12 @@ def give_up(execution_id: str, services: Services, *, worker: str, loss: Loss) -
     for chunk in services.chunks.held(execution_id, worker):
         is_all = _give_up_chunk(chunk, services, loss) and is_all
     return is_all
+
+
+def give_up_all(services: Services, *, worker: str, loss: Loss) -> None:
+    """Take back everything that a worker process held, as ``give_up``: a bundle is many executions."""
+    for execution_id in services.workers.executions_of(worker):
+        give_up(execution_id, services, worker=worker, loss=loss)
 
 
 def _give_up_chunk(chunk: ClaimedChunk, services: Services, loss: Loss) -> bool:

@@ -174,6 +174,12 @@ class WorkerStore:
         with self.database.read() as connection:
             return [Held(execution_id=row.execution_id, worker=row.worker) for row in connection.execute(statement)]
 
+    def executions_of(self, worker: str) -> list[str]:
+        """The executions that a process of some worker holds something of."""
+        found = [sa.select(table.c.execution_id).where(table.c.worker == worker) for table in (live_attempts, chunks)]
+        with self.database.read() as connection:
+            return [*connection.execute(sa.union(*found)).scalars()]
+
     def mark_lost(self, worker_id: str) -> None:
         """What it held was taken from it. If it beats again it counts again."""
         with self.database.begin(is_durable=False) as connection:
