@@ -7,8 +7,8 @@ a retry that waits, a result that the database refuses - goes on alone, as if a 
 (``drive``), when the others of its part are written.
 
 What must not happen: a transaction within the guard's watch, which may end what it watches at any place. One watch is
-around a whole part. It asks for the execution whose code runs; that one then begins again alone, and finds out there
-what it was told.
+around a whole part, and asks for the execution whose code runs. One that was ended half-way has not begun: before the
+next part it is seen what was killed meanwhile.
 """
 
 from __future__ import annotations
@@ -57,14 +57,10 @@ def drive_bundle(first_id: str, *, worker: str, services: Services) -> bool:
 
 @dataclass(kw_only=True, slots=True)
 class _Part:
-    """What became of some of a bundle: what can be written together, and what goes on alone.
-
-    ``is_cut_off``: the next one was ended half-way, or would have been.
-    """
+    """What became of some of a bundle: what can be written together, and what goes on alone."""
 
     ended: list[tuple[Claimed, Commit, list[Result]]] = field(default_factory=list)
     unfinished: list[tuple[Claimed, list[Result]]] = field(default_factory=list)
-    is_cut_off: bool = False
 
     def __len__(self) -> int:
         return len(self.ended) + len(self.unfinished)
@@ -86,8 +82,6 @@ class _BundleDrive:
             part = self._run_part(ahead)
             self._settle(part)
             del ahead[: len(part)]
-            if part.is_cut_off and ahead:
-                begin_again(ahead.pop(0), self._services)
             if ahead:
                 ahead = self._still_to_begin(ahead)
 
@@ -100,7 +94,7 @@ class _BundleDrive:
                 results: list[Result] = []
                 kept = Dispatch(number=claimed.key.number, attempt=claimed.key.attempt)
                 end = self._ways.run(claimed, [kept], results)
-                if watch.is_cancelled():
+                if watch.is_cancelled():  # so it may have been ended half-way
                     break
                 change = None if end is None else end.to_commit(claimed)
                 if change is None or not is_common(change):
@@ -110,7 +104,6 @@ class _BundleDrive:
                 failpoint("bundle.execution")
                 if time.monotonic() - began >= BATCH_S:
                     break
-        part.is_cut_off = watch.is_cancelled()
         return part
 
     def _settle(self, part: _Part) -> None:

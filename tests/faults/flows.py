@@ -25,16 +25,20 @@ def fan_out(rig, name, width, *, does=""):
     return flow(name, task(1, "ForEachParallelTask", takes=each, next=[2]), rig.ledger.task(2, label=f"{name}-joined"))
 
 
-def light_fan_out(rig, name, width, *, does=""):
-    """A chord of ``width`` light executions, which run in chunks; one does as it is told. Publishes the child."""
-    takes = {"folder": str(rig.ledger.folder), "label": f"{name}-child", "item": "$item$", "does": does}
-    child = flow(
-        f"{name}-child",
+def light_item(rig, name, *, does=""):
+    """Light tasks that run through, for one item of many; one of these does as it is told."""
+    takes = {"folder": str(rig.ledger.folder), "label": name, "item": "$item$", "does": does}
+    return flow(
+        name,
         task(1, "faults.light", takes=takes, next=[2]),
         task(2, "tests.light"),
         parameters=[parameter("item", "INT_VALUE", direction="IN")],
     )
-    rig.client.publish(child)
+
+
+def light_fan_out(rig, name, width, *, does=""):
+    """A chord of ``width`` light executions, which run in chunks; one does as it is told. Publishes the child."""
+    rig.client.publish(light_item(rig, f"{name}-child", does=does))
     each = calls(f"{name}-child", listToIterate=list(range(width)), iterationElementMapping="item")
     return flow(name, task(1, "ForEachParallelTask", takes=each, next=[2]), rig.ledger.task(2, label=f"{name}-joined"))
 

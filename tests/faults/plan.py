@@ -32,6 +32,7 @@ DATABASE_FAULTS = {
 }
 POINTS = (
     "claim.committed",
+    "bundle.execution",
     "chunk.child",
     "commit.before",
     "commit.inside",

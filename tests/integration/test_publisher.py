@@ -8,7 +8,7 @@ import pytest
 from celery import chord
 from celery._state import _task_stack
 
-from orchestrator.engine.canvas import JOIN_TASK, NOTIFY_TASK, Chord, Message
+from orchestrator.engine.canvas import BUNDLE_TASK, JOIN_TASK, NOTIFY_TASK, Chord, Message
 from orchestrator.runtime.app import bootstrap
 from orchestrator.settings import Settings
 from tests.services import rabbitmq_url, redis_url
@@ -95,6 +95,7 @@ CASES = {
     "a task": lambda executor: [message(executor, 1)],
     "an urgent one": lambda executor: [message(executor, 1, priority=9), message(executor, 2, priority=0)],
     "a join": lambda executor: [message(executor, 3, 2, JOIN_TASK)],
+    "a bundle": lambda executor: [message(executor, 1, name=BUNDLE_TASK)],
     "a notice": lambda executor: [message(executor, 3, 1, NOTIFY_TASK)],
     "a round": lambda executor: [
         Chord(header=[message(executor, number) for number in (4, 5, 6)], body=message(executor, 7, 1, JOIN_TASK))
