@@ -182,6 +182,13 @@ def test_one_that_waits_for_a_person_is_answered_at_once_and_goes_on_later(googl
     until(lambda: look(google, answer["executionId"]).state is ExecutionState.SUCCEEDED, what="the end")
 
 
+def test_a_timer_is_waited_for(google):
+    waiting = task(1, "TimerTask", takes={"delaySeconds": 1}, next=[2])
+    name = published(google, "timed", waiting, answering(2), parameters=[ANSWER])
+
+    assert execute(google, name)["outputParameters"] == {"answer": "done"}
+
+
 def test_an_execution_on_hold_is_started_and_waited_for(google, steering):
     name = published(google, "held", steering.task(1), parameters=[Q])
     (execution_id,) = schedule(google, name, scheduleTime=FAR, inputParameters={"qty": {"intValue": "3"}})
