@@ -28,6 +28,7 @@ from orchestrator.model.history import ErrorInfo
 from orchestrator.model.integration import IntegrationVersion
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.values import DataType, Value
+from orchestrator.model.version_states import VersionState
 from orchestrator.service.apply import start_held
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Place, Wishes, submit, to_new
@@ -187,11 +188,12 @@ def version_to_try(version_id: str, integration: str, services: Services, *, pla
 
     Raises:
         InvalidDefinition: the draft cannot run.
-        NoSuchVersion: there is none.
+        VersionNotFound: there is none.
     """
     where = {"project": place.project, "location": place.location}
-    found = CallableVersions(services.store.database).one(version_id, integration=integration, **where)
-    return found.id if found.is_fixed else keep_trial(found.document, integration, services, place=place)
+    found = services.versions.one(version_id, integration=integration, **where)
+    may_change = found.state is VersionState.DRAFT
+    return keep_trial(found.document, integration, services, place=place) if may_change else found.id
 
 
 def keep_trial(document: Mapping[str, object], integration: str, services: Services, *, place: Place) -> str:

@@ -1,4 +1,4 @@
-"""Which versions can be run by whoever calls: the published ones with a trigger, one of any state, and trials.
+"""Which versions whoever calls can run, beside those of ``store.versions``: all with a trigger, and trials.
 
 A trial is a definition that is run without being published. An execution pins its version for ever, so that has to be
 stored; and nothing else may come of it. So its row is ARCHIVED from the beginning: it is found by no name and no
@@ -12,39 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, cast
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from orchestrator.errors import IntegrationNotFound
 from orchestrator.model.integration import API_TRIGGER_PREFIX, IntegrationVersion
+from orchestrator.model.version_states import VersionState
 from orchestrator.store.database import Database
 from orchestrator.store.tables import version_triggers, versions
-
-ACTIVE: Final = "ACTIVE"
-_STAYS_AS_IT_IS: Final = frozenset({ACTIVE, "SNAPSHOT", "ARCHIVED"})
-
-
-class NoSuchVersion(IntegrationNotFound):
-    """No version of this integration has this id."""
-
-    def __init__(self, name: str, version_id: str) -> None:
-        super().__init__(name, version_id)
-        self.version_id = version_id
-
-    def __str__(self) -> str:
-        return f"integration {self.name!r} has no version {self.version_id!r}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CallableVersion:
-    """A version. ``is_fixed``: it will never say anything else, so an execution can be pinned to it."""
-
-    id: str
-    is_fixed: bool
-    document: Mapping[str, object]
 
 
 class CallableVersions:
@@ -56,7 +31,9 @@ class CallableVersions:
     def published(self, *, project: str, location: str, integration: str) -> str | None:
         """The id of the published version of an integration, by its name alone."""
         named = sa.select(versions.c.id).where(
-            *_in(project, location), versions.c.integration == integration, versions.c.state == ACTIVE
+            *_in(project, location),
+            versions.c.integration == integration,
+            versions.c.state == VersionState.ACTIVE.value,
         )
         with self.database.read() as connection:
             return connection.execute(named).scalar_one_or_none()
@@ -66,26 +43,10 @@ class CallableVersions:
         ids = [trigger_id, API_TRIGGER_PREFIX + trigger_id]
         having = sa.select(version_triggers.c.version_id).where(version_triggers.c.trigger_id.in_(ids))
         found = sa.select(versions.c.id).where(
-            *_in(project, location), versions.c.state == ACTIVE, versions.c.id.in_(having)
+            *_in(project, location), versions.c.state == VersionState.ACTIVE.value, versions.c.id.in_(having)
         )
         with self.database.read() as connection:
             return connection.execute(found.order_by(versions.c.integration)).scalars().all()
-
-    def one(self, version_id: str, *, project: str, location: str, integration: str) -> CallableVersion:
-        """One version, whatever its state.
-
-        Raises:
-            NoSuchVersion: the integration has none of this id.
-        """
-        wanted = sa.select(versions.c.id, versions.c.state, versions.c.document).where(
-            *_in(project, location), versions.c.integration == integration, versions.c.id == version_id
-        )
-        with self.database.read() as connection:
-            row = connection.execute(wanted).one_or_none()
-        if row is None:
-            raise NoSuchVersion(integration, version_id)
-        document = cast("dict[str, object]", json.loads(row.document))
-        return CallableVersion(id=row.id, is_fixed=row.state in _STAYS_AS_IT_IS, document=document)
 
     def keep_trial(self, version: IntegrationVersion, *, project: str, location: str) -> str:
         """Store a definition that is to be run and not published; the id of its version."""
@@ -107,7 +68,7 @@ class CallableVersions:
                     location=location,
                     integration=version.name,
                     snapshot_number=latest.scalar_subquery(),
-                    state="ARCHIVED",
+                    state=VersionState.ARCHIVED.value,
                     digest=digest,
                     document=text,
                 )

@@ -1,6 +1,7 @@
 """Handlers that wait for an execution: ``service.waiting`` for a request over HTTP.
 
-A request whose client has gone is waited for no longer; that is asked once a second.
+A request whose client has gone is waited for no longer, nor is any when the server is told to end; that is asked once a
+second.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from orchestrator.service.at_rest import is_at_rest
 from orchestrator.service.services import Services
 from orchestrator.service.waiting import Watch
 from orchestrator.store.glances import Glance
+from orchestrator.wire.asking import is_closing
 
 _ASK_EVERY_S: Final = 1.0
 
 
 async def is_to_end(request: Request) -> bool:
-    """Whether a wait is to be over before its time: nobody is there any more to be answered."""
-    return await request.is_disconnected()
+    """Whether a wait is to be over before its time: nobody is there any more to be answered, or the server ends."""
+    return is_closing(request) or await request.is_disconnected()
 
 
 async def news(request: Request, watch: Watch, seen: Glance | None, *, wait_s: float) -> Glance | None:

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     TaskError,
     UnknownParameter,
     UnknownTrigger,
+    VersionNotFound,
 )
 from orchestrator.model.definition import parse_integration
 from orchestrator.model.keys import ANYONE, Caller, Scope
@@ -34,7 +35,6 @@ from orchestrator.service.calling import (
 from orchestrator.service.replay import ReplayWish, replay
 from orchestrator.service.submit import Place
 from orchestrator.service.watching import read_news
-from orchestrator.store.callable_versions import NoSuchVersion
 from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
 from orchestrator.store.tables import executions, versions
@@ -278,7 +278,7 @@ def test_of_a_draft_a_copy_is_tried_out_which_its_changes_do_not_reach(world):
 def test_a_version_of_something_else_is_not_found(world, integration, place):
     version_id, _ = world.publish(shared("one"))
 
-    with pytest.raises(NoSuchVersion):
+    with pytest.raises(VersionNotFound):
         version_to_try(version_id, integration, world.services, place=place)
 
 
