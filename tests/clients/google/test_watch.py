@@ -5,6 +5,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -211,6 +212,19 @@ def test_a_watcher_that_goes_away_is_watched_for_no_longer(google, steering, ser
 
     until(lambda: services.waiting.waiters == 0, within_s=10, what="the end of the watch")
     steering.go(1)
+
+
+def test_a_server_that_is_told_to_end_ends_its_streams_and_they_go_on_at_another(google, steering):
+    execution_id = start(google, steering.task(1, "hold"))
+    with ExitStack() as servers, served_openly(google.system) as (url, _):
+        first, _ = servers.enter_context(served_openly(google.system))
+        with streamed(watch_url(google, execution_id, url=first)) as stream:
+            stream.until(lambda each: each.kind == "standing" and each.data["running"])
+            servers.close()
+            assert not changes(stream)
+        with streamed(watch_url(google, execution_id, url=url)) as stream:
+            steering.go(1)
+            assert [*stream][-1].kind == "end"
 
 
 @pytest.mark.parametrize(
