@@ -26,17 +26,21 @@ import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
-import httpx
-
 from orchestrator.errors import InvalidValue, TaskError
+from orchestrator.model.first_use import on_first_use
 from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.parameters import references_in
 from orchestrator.model.task_types import TASK_TYPES, Done, TaskContext, TaskType
 from orchestrator.model.values import DataType, Value, text_of
 from tasks.parameter_map import Pairs, parse_pairs
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = on_first_use("httpx")
 
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")  # those of the product's reference page
 MAX_RESPONSE_BYTES: Final = 25 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
     from orchestrator.store.workers import LiveWorker
 
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 database_commands = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(database_commands, name="db")
+
+
+def _checked_level(name: str) -> str:
+    if name.upper() not in LEVELS:
+        raise typer.BadParameter(f"one of {', '.join(LEVELS)}")
+    return name.upper()
 
 
 @app.command()
@@ -27,14 +35,16 @@ def worker(
     concurrency: Concurrency = None,
     include: Include = None,
     home: Home = None,
-    log_level: Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="As Celery has them.")] = "INFO",
+    log_level: Annotated[
+        str, typer.Option("--log-level", metavar="LEVEL", callback=_checked_level, help=", ".join(LEVELS))
+    ] = "INFO",
 ) -> None:
     """Work for an executor until told to stop. Needs a configured broker."""
     from orchestrator.runtime.worker import run_worker
 
     settings = read_settings(home, include, concurrency=concurrency)
     os.environ.update(settings.to_environment())  # Celery loads the app by itself, and that reads the environment
-    run_worker(executor, concurrency=settings.concurrency, log_level=log_level)
+    raise typer.Exit(run_worker(executor, concurrency=settings.concurrency, log_level=log_level))
 
 
 @app.command()

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Final, TypeVar, overload
-
-import pydantic
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, overload
 
 from orchestrator.errors import InvalidValue, SettingsError, TaskError
+from orchestrator.model.first_use import on_first_use
 from orchestrator.model.json_text import check_json
 from orchestrator.model.task_types import TASK_TYPES, Done, Step, Suspend, TaskContext, TaskType, TaskTypes
 from orchestrator.model.values import Value, from_python
 
+if TYPE_CHECKING:
+    import pydantic
+else:
+    pydantic = on_first_use("pydantic")  # for functions that need it: 6 MB
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-# NaN stays NaN here, so that it is refused: pydantic would make it null.
-_ANY: Final = pydantic.TypeAdapter[Any](Any, config=pydantic.ConfigDict(ser_json_inf_nan="constants"))
+_PLAIN: Final = (str, int, float, bool)  # pydantic gives back a value of exactly this type as it is
 
 
 class UnusableFunction(SettingsError):
@@ -91,10 +95,14 @@ def _register(function: F, name: str, *, light: bool, types: TaskTypes) -> F:
 # -- arguments -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Argument:
-    adapter: pydantic.TypeAdapter[Any]
+    hint: Any
     is_required: bool
+
+    @functools.cached_property
+    def adapter(self) -> pydantic.TypeAdapter[Any]:
+        return pydantic.TypeAdapter(self.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,9 @@ def _read(function: Callable[..., object], name: str) -> _Signature:
             contexts.append(key)
         else:
             is_required = parameter.default is inspect.Parameter.empty
-            arguments[key] = _Argument(pydantic.TypeAdapter(hints.get(key, Any)), is_required)
+            arguments[key] = _Argument(hints.get(key, Any), is_required)
+            if arguments[key].hint not in _PLAIN:
+                _ = arguments[key].adapter  # now, in case that it is nothing to check by
     return _Signature(arguments, tuple(contexts))
 
 
@@ -133,6 +143,8 @@ def _bind(signature: _Signature, context: TaskContext) -> dict[str, object]:
 
 
 def _validated(argument: _Argument, value: Value, key: str) -> object:
+    if argument.hint in _PLAIN and type(value.python) is argument.hint:
+        return value.python
     try:
         return argument.adapter.validate_python(value.python)
     except pydantic.ValidationError as error:
@@ -146,7 +158,7 @@ def _validated(argument: _Argument, value: Value, key: str) -> object:
 def _to_outputs(returned: object, context: TaskContext) -> dict[str, Value]:
     if returned is None:
         return {}
-    if isinstance(returned, pydantic.BaseModel):
+    if _is_model(returned):
         returned = {key: getattr(returned, key) for key in type(returned).model_fields}
     elif is_dataclass(returned) and not isinstance(returned, type | Value):
         returned = {each.name: getattr(returned, each.name) for each in fields(returned)}
@@ -162,5 +174,15 @@ def _to_output(content: object, place: str) -> Value:
     try:
         return from_python(content, place)
     except InvalidValue:
-        plain = check_json(_ANY.dump_python(content, mode="json"), place)
+        plain = check_json(_any().dump_python(content, mode="json"), place)
         return from_python(plain, place)
+
+
+def _is_model(returned: object) -> TypeGuard[pydantic.BaseModel]:
+    return "pydantic" in sys.modules and isinstance(returned, pydantic.BaseModel)
+
+
+@functools.cache
+def _any() -> pydantic.TypeAdapter[Any]:
+    """NaN stays NaN here, so that it is refused: pydantic would make it null."""
+    return pydantic.TypeAdapter[Any](Any, config=pydantic.ConfigDict(ser_json_inf_nan="constants"))

@@ -40,6 +40,7 @@ from orchestrator.runtime.guard import ProcessGuard, listen
 from orchestrator.runtime.heartbeat import heartbeat_step
 from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
+from orchestrator.runtime.sharing import share_memory
 from orchestrator.runtime.tracing import AttemptTask
 from orchestrator.runtime.upkeep import upkeep_step
 from orchestrator.service.bundles import drive_bundle
@@ -229,6 +230,7 @@ def default_runtime() -> Runtime:
     """Everything of this process, by the settings of its environment."""
     runtime = bootstrap(Settings(), raises=False)
     redis_broker.improve()
+    share_memory()
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 

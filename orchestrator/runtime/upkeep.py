@@ -100,7 +100,9 @@ def _look_at_limits(services: Services) -> float | None:
 def _sweep(services: Services) -> None:
     """End what has outlived its worker and its shim, both killed in the same instant; keep what it said."""
     sweep_orphans()
-    sweep_folders(services.surroundings.runs, Artifacts(services.surroundings.artifacts_url))
+    runs = services.surroundings.runs
+    if runs.is_dir() and any(runs.iterdir()):  # the store of artifacts takes 1 MB to load
+        sweep_folders(runs, Artifacts(services.surroundings.artifacts_url))
 
 
 def _end_stops(services: Services) -> None:
