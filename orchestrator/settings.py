@@ -13,15 +13,13 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
-
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.errors import InvalidSetting
 from orchestrator.model.task_types import MailServer, TaskSurroundings
 from orchestrator.processes.spec import TAG  # in the environment of what a command starts; no setting
+from orchestrator.setting_fields import Field, FieldError, Fields, SecretStr, field_validator
 
 PREFIX: Final = "ORCHESTRATOR_"
 
@@ -45,7 +43,7 @@ _EXPECTED_DATABASE: Final = "sqlite:////absolute/file.db or postgresql://user:pa
 _NEXT_URL: Final = re.compile(r";(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # kombu takes several brokers, "a;b"
 
 
-class Settings(BaseSettings):
+class Settings(Fields):
     """All settings. An argument wins over the environment, the environment over the default.
 
     Attributes:
@@ -63,15 +61,6 @@ class Settings(BaseSettings):
         failpoints: where processes are to fail, for tests of that: ``orchestrator.failpoints``.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,  # "ORCHESTRATOR_BROKER_URL=" in a compose file means: not set
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        hide_input_in_errors=True,  # an input may be a password
-    )
-
     home: Path = Path(".orchestrator")
     broker_url: str | None = Field(default=None, repr=False)  # repr=False: both may hold a password
     database_url: str | None = Field(default=None, repr=False)
@@ -79,7 +68,7 @@ class Settings(BaseSettings):
     drain_s: float = Field(default=20.0, ge=0, le=86_400)
     max_queue_depth: int | None = Field(default=None, ge=1)
     max_request_bytes: int = Field(default=25 * 2**20, ge=1024)
-    include: Annotated[tuple[str, ...], NoDecode] = ()
+    include: tuple[str, ...] = ()
     smtp_host: str | None = None
     smtp_port: int = Field(default=25, ge=1, le=65535)
     smtp_user: str | None = None
@@ -87,17 +76,16 @@ class Settings(BaseSettings):
     smtp_starttls: bool = False
     smtp_sender: str = "orchestrator@localhost"
     rest_timeout_s: float = Field(default=120.0, gt=0)
-    url_overrides: Annotated[dict[str, str], NoDecode] = {}
+    url_overrides: dict[str, str] = Field(default={})
     flower_basic_auth: SecretStr | None = None
     artifacts_url: str | None = Field(default=None, repr=False)
     failpoints: str = ""
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
-        except ValidationError as error:
-            # from None: pydantic's own text would repeat what was found, unmasked.
-            raise _to_invalid_setting(error, values) from None
+            super().__init__(_variables() | values)
+        except FieldError as error:
+            raise _to_invalid_setting(error) from None  # that one would show what was found, unmasked
 
     @field_validator("home")
     @classmethod
@@ -209,9 +197,16 @@ class Settings(BaseSettings):
         return inherited | {f"{PREFIX}{name.upper()}": _to_text(value) for name, value in self if value is not None}
 
 
+def _variables() -> dict[str, str]:
+    """What the environment sets. "ORCHESTRATOR_BROKER_URL=" in a compose file means: not set."""
+    found = {key.upper(): text for key, text in os.environ.items() if text}
+    variables = {name: f"{PREFIX}{name.upper()}" for name in Settings.fields}
+    return {name: found[variable] for name, variable in variables.items() if variable in found}
+
+
 def unknown_variables() -> list[str]:
     """Variables with our prefix that no setting reads: misspelt, most likely."""
-    known = {TAG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
+    known = {TAG, *(f"{PREFIX}{name.upper()}" for name in Settings.fields)}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
@@ -255,14 +250,10 @@ def _to_text(value: object) -> str:
             return str(value)
 
 
-def _to_invalid_setting(error: ValidationError, values: dict[str, Any]) -> InvalidSetting:
-    first = error.errors(include_url=False, include_input=True)[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
-    if name not in Settings.model_fields:
-        return InvalidSetting(name, "an unknown setting", f"one of {', '.join(Settings.model_fields)}")
-    reason = first.get("ctx", {}).get("error")
-    expected = str(reason) if reason else first["msg"].removeprefix("Input should be ")
-    return InvalidSetting(f"{PREFIX}{name.upper()}", _found(name, values.get(name, first["input"])), expected)
+def _to_invalid_setting(error: FieldError) -> InvalidSetting:
+    if error.name not in Settings.fields:
+        return InvalidSetting(error.name, "an unknown setting", f"one of {', '.join(Settings.fields)}")
+    return InvalidSetting(f"{PREFIX}{error.name.upper()}", _found(error.name, error.found), error.expected)
 
 
 def _found(name: str, value: object) -> str:

@@ -2,6 +2,10 @@
 
 One thread of the main process, with connections of its own. All workers do it, and any number of them at once: what is
 taken is taken by a commit that only one can win.
+
+A timer that the last look has seen fires when it is due. One that was set since is found by the next look; it is set by
+a process that runs something, so the worker that this belongs to looks nearly twice as often as one that has nothing to
+do.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ from orchestrator.service.timers import fire_due_timers
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.5
+IDLE_LOOK_EVERY_S: Final = 0.9  # a connection that was not used for 1 s costs a round trip more (store.database)
+AT_WORK_S: Final = 5.0  # since it last had a message, or ran one
 RECOVER_EVERY_S: Final = 2.0
 SWEEP_EVERY_S: Final = 10.0
 LOST_AFTER_S: Final = 1.0
@@ -58,13 +64,35 @@ class _Job:
         self.next_at = time.monotonic() + pause_s
 
 
+class _Work:
+    """Whether this worker is at work, as Celery counts."""
+
+    def __init__(self) -> None:
+        from celery.worker import state  # not for clients
+
+        self._state: Any = state
+        self._count, self._until = 0, 0.0
+
+    def goes_on(self) -> bool:
+        """Whether it runs something, or did so within the last ``AT_WORK_S`` seconds."""
+        count = self._state.all_total_count[0]
+        if count != self._count or self._state.active_requests:
+            self._count, self._until = count, time.monotonic() + AT_WORK_S
+        return time.monotonic() < self._until
+
+
 def _jobs(parent: Any, identity: Identity) -> list[_Job]:
     # Of Celery's worker: not for clients.
     from orchestrator.runtime.requests import obey_revokes, take_back_what_is_left
 
     boot = identity.boot
     assert boot is not None, "the worker has taken its identity"
-    republisher = Republisher(boot.id)
+    republisher, work = Republisher(boot.id), _Work()
+
+    def fire_timers(services: Services) -> float:
+        next_in_s = fire_due_timers(services)
+        every_s = LOOK_EVERY_S if work.goes_on() else IDLE_LOOK_EVERY_S
+        return every_s if next_in_s is None else min(next_in_s, every_s)
 
     def take_over_lost(services: Services) -> None:
         take_back_what_is_left(services)
@@ -74,7 +102,7 @@ def _jobs(parent: Any, identity: Identity) -> list[_Job]:
         republisher.look(services, filter(None, map(executor_of, parent.app.amqp.queues.consume_from)))
 
     return [
-        _Job(fire_due_timers, every_s=LOOK_EVERY_S),
+        _Job(fire_timers, every_s=IDLE_LOOK_EVERY_S),
         _Job(obey_revokes, every_s=LOOK_EVERY_S),
         _Job(take_over_lost, every_s=RECOVER_EVERY_S),
         _Job(republish, every_s=RECOVER_EVERY_S),

@@ -177,6 +177,8 @@ class LimitStore:
 
 def terms_of(connection: sa.Connection, names: Collection[str]) -> dict[str, Terms]:
     """The numbers of these limits; a name that nothing limits is left out."""
+    if not names:
+        return {}
     rows: dict[str, Terms] = {}
     for row in connection.execute(_TERMS, {"b_names": [*{*names, *map(general_name, names)}]}):
         rate = None if row.rate_count is None else Rate(count=row.rate_count, period_s=row.rate_period_s)

@@ -128,6 +128,8 @@ class SignalStore:
 
         A page has ``MOST_AT_ONCE`` at most. All were marked at one moment; the ids alone are kept meanwhile.
         """
+        if not execution_ids:
+            return
         with self.database.read() as connection:
             levels = marked_below(connection, execution_ids)
         for level in levels:
