@@ -93,8 +93,12 @@ class FieldError(Exception):
 
 
 class Fields:
-    """The base of a class whose annotations are its fields, each with a default."""
+    """The base of a class whose annotations are its fields, each with a default.
 
+    ``given`` has the names of those that were found, whatever their values.
+    """
+
+    given: frozenset[str]
     fields: ClassVar[Mapping[str, _Field]]
     _parsers: ClassVar[Mapping[str, _Parse]]
     _validators: ClassVar[Mapping[tuple[str, str], _Parse]]
@@ -117,6 +121,7 @@ class Fields:
         for name in found:
             if name not in self.fields:
                 raise FieldError(name, found[name], "")
+        self.__dict__["given"] = frozenset(found)
         for name, each in self.fields.items():
             self.__dict__[name] = self._checked(name, found.get(name, each.default))
 

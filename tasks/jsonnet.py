@@ -39,7 +39,6 @@ from orchestrator.errors import InvalidValue, TaskError
 from orchestrator.model.json_text import Json
 from orchestrator.model.task_types import TASK_TYPES, Done, TaskContext, TaskType
 from orchestrator.model.values import INT64_MAX, INT64_MIN, Value, from_python
-from tasks.jsonnet_functions import native_call
 
 MAX_STACK: Final = 500
 MAX_RESULT_BYTES: Final = 25 * 1024 * 1024
@@ -83,6 +82,8 @@ def _template_of(config: Mapping[str, Value]) -> str | None:
 
 
 def _evaluate(template: str, context: TaskContext) -> str:
+    from tasks.jsonnet_functions import native_call  # with XML and more: 1 MB, and only for this
+
     refused: list[str] = []
 
     def import_library(_directory: str, name: str) -> tuple[str, bytes]:

@@ -25,7 +25,6 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -265,6 +264,8 @@ _CLIENTS: Final[dict[tuple[int, bool], httpx.Client]] = {}
 
 def _client(*, verify: bool) -> httpx.Client:
     """This process's client. The key holds the process id: a forked worker must not share its parent's sockets."""
+    from http.cookiejar import CookieJar, DefaultCookiePolicy  # 1 MB, and only for this
+
     key = (os.getpid(), verify)
     client = _CLIENTS.get(key)
     if client is None:

@@ -40,11 +40,13 @@ def worker(
     ] = "INFO",
 ) -> None:
     """Work for an executor until told to stop. Needs a configured broker."""
-    from orchestrator.runtime.worker import run_worker
+    from orchestrator.runtime.worker import worker_command
 
     settings = read_settings(home, include, concurrency=concurrency)
-    os.environ.update(settings.to_environment())  # Celery loads the app by itself, and that reads the environment
-    raise typer.Exit(run_worker(executor, concurrency=settings.concurrency, log_level=log_level))
+    command = worker_command(settings, executor, concurrency=settings.concurrency, log_level=log_level)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(command[0], command, settings.to_environment())  # noqa: S606 - the worker gets our signals
 
 
 @app.command()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -119,7 +120,7 @@ def _parse_executors(texts: Sequence[str], settings: Settings) -> dict[str, int]
 
 
 def _default_concurrency(settings: Settings) -> int:
-    if "concurrency" in settings.model_fields_set:
+    if "concurrency" in settings.given:
         return settings.concurrency
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -201,11 +202,20 @@ def _keep_flower(command: FlowerCommand, port: int, settings: Settings, ends: Ex
 
 def _keep_api(host: str, port: int, settings: Settings, ends: ExitStack, *, no_auth: bool) -> Kept:
     from orchestrator.runtime.children import start
-    from orchestrator.runtime.embedded import PROGRAM
     from orchestrator.runtime.kept import Kept
 
     log_file = settings.home / "log" / "api.log"
-    command = [*PROGRAM, "api", "--host", host, "--port", str(port), *(["--no-auth"] if no_auth else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "api",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        *(["--no-auth"] if no_auth else []),
+    ]
     begin = partial(start, command, log_file, environment=settings.to_environment())
     kept = Kept("the API server", begin, log_file=log_file, is_up=partial(_answers, host, port, "/healthz"))
     ends.callback(kept.stop, settings.drain_s + STOP_GRACE_S)

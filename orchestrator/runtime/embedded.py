@@ -21,7 +21,6 @@ import functools
 import logging
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,13 +33,13 @@ from orchestrator.runtime import file_broker, redis_server
 from orchestrator.runtime.children import exit_status, signals_as_exit, start, stop, tail
 from orchestrator.runtime.redis_server import RedisServer, find_redis_server
 from orchestrator.runtime.run_folder import run_folder, socket_path
+from orchestrator.runtime.worker import worker_command
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 WORKER_GRACE_S: Final = 5.0
 REDIS_GRACE_S: Final = 2.0
-PROGRAM: Final = (sys.executable, "-m", "orchestrator")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,10 +67,10 @@ class EmbeddedServices:
         *,
         say: Callable[[str], object] = log.info,
         find: Callable[[], RedisServer | None] = find_redis_server,
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] = (),
         grace_s: float = WORKER_GRACE_S,
     ) -> None:
-        """``say`` gets a line for the user now and then; ``program`` is what ``worker ...`` is appended to."""
+        """``say`` gets a line for the user now and then; ``program`` is started in place of a worker."""
         self.settings = settings
         self.workers: list[Worker] = []
         self._say, self._find, self._program, self.grace_s = say, find, tuple(program), grace_s
@@ -100,17 +99,14 @@ class EmbeddedServices:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def start_worker(
-        self, executor: str = "default", *, concurrency: int | None = None, arguments: Sequence[str] = ()
-    ) -> Worker:
+    def start_worker(self, executor: str = "default", *, concurrency: int | None = None) -> Worker:
         """Start a worker process for an executor; it is stopped with the block at the latest.
 
-        ``arguments`` are appended to its command line. Returns at once: the worker is not ready yet.
+        Returns at once: the worker is not ready yet.
         """
-        number = str(concurrency or self.settings.concurrency)
         log_file = self.log_file_of(executor)
-        command = [*self._program, "worker", "--executor", executor, "--concurrency", number, *arguments]
-        process = start(command, log_file, environment=self.settings.to_environment())
+        command = worker_command(self.settings, executor, concurrency=concurrency or self.settings.concurrency)
+        process = start(self._program or command, log_file, environment=self.settings.to_environment())
         worker = Worker(executor=executor, process=process, log_file=log_file)
         self.workers.append(worker)
         return worker

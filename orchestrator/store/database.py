@@ -9,34 +9,28 @@ from __future__ import annotations
 
 import functools
 import math
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from orchestrator.errors import SchemaOutdated, Unreachable
 from orchestrator.store.forks import FORK_GATE
 
+if TYPE_CHECKING:
+    import sqlite3  # 1 MB: it is loaded where the database is one
+
 _BUSY_TIMEOUT_MS: Final = 30_000
 _CONNECT_TIMEOUT_S: Final = 5
 _PAUSE_S: Final = 1.0  # a connection that was not used for so long may be broken: the server had time to restart
-_PASSING_SQLITE: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
+# SQLITE_BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL; what has no code is an SQLITE_ERROR.
+_PASSING_SQLITE: Final = frozenset({5, 6, 8, 10, 13, 14, 15})
+_SQLITE_ERROR: Final = 1
 # PostgreSQL's classes: connection, rollback (deadlock, serialization), resources (disk full), shutdown, system error.
 _PASSING_POSTGRESQL: Final = frozenset({"08", "40", "53", "57", "58"})
 _VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table("alembic_version"))
@@ -162,8 +156,8 @@ class Database:
 
         Whether the transaction was written is not known then, if it was its commit that failed.
         """
-        if isinstance(cause, sqlite3.OperationalError):
-            return getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _PASSING_SQLITE
+        if isinstance(cause, self._driver.OperationalError) and self.is_sqlite:
+            return getattr(cause, "sqlite_errorcode", _SQLITE_ERROR) & 0xFF in _PASSING_SQLITE
         if isinstance(cause, self._driver.OperationalError):
             state = getattr(cause, "sqlstate", None)
             return state is None or state[:2] in _PASSING_POSTGRESQL
@@ -293,6 +287,8 @@ def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001 - 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
     """Switch a new file to WAL. The busy timeout does not hold here, so we wait for other first users ourselves."""
+    import sqlite3
+
     deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
     while True:
         try:
