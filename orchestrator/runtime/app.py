@@ -8,7 +8,6 @@ nothing that turns a lost connection into a lost task. What a worker does with a
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import random
 import sys
@@ -33,16 +32,11 @@ from orchestrator.errors import InvalidSetting
 from orchestrator.failpoints import arm, failpoint
 from orchestrator.model.task_types import TASK_TYPES, TaskTypes
 from orchestrator.processes.leash import die_with_parent
-from orchestrator.runtime import file_broker, redis_broker
-from orchestrator.runtime.drain import drain_step
-from orchestrator.runtime.event_flow import EventFlow
+from orchestrator.runtime import file_broker
 from orchestrator.runtime.guard import ProcessGuard, listen
-from orchestrator.runtime.heartbeat import heartbeat_step
 from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
-from orchestrator.runtime.sharing import share_memory
 from orchestrator.runtime.tracing import AttemptTask
-from orchestrator.runtime.upkeep import upkeep_step
 from orchestrator.service.bundles import drive_bundle
 from orchestrator.service.chunks import drive_chunk
 from orchestrator.service.drive import drive
@@ -53,7 +47,6 @@ from orchestrator.store.database import Database
 from orchestrator.store.kinds import DEFAULT_EXECUTOR, AttemptKey, ChunkKey
 
 ENTRY_POINTS: Final = "orchestrator.task_types"
-_CHATTY: Final = ("celery.app.trace", "celery.worker.strategy")  # two lines for each message; the history says more
 _VISIBILITY_TIMEOUT_S: Final = 6 * 3600  # when Redis hands a message out again that it has noted; a claim drops ours
 
 
@@ -65,6 +58,7 @@ class Runtime:
     app: Celery
     database: Database
     services: Services
+    identity: Identity
 
 
 def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
@@ -90,11 +84,7 @@ def bootstrap(settings: Settings, *, raises: bool) -> Runtime:
     )
     identity = Identity()
     register_tasks(app, types, services, identity)
-    app.steps["worker"].update(
-        (heartbeat_step(services, identity), drain_step(settings.drain_s), upkeep_step(services, identity))
-    )
-    app.steps["consumer"].add(EventFlow)
-    return Runtime(settings=settings, app=app, database=database, services=services)
+    return Runtime(settings=settings, app=app, database=database, services=services, identity=identity)
 
 
 def _pass_message(**_: object) -> None:
@@ -228,11 +218,10 @@ def _register(app: Celery, name: str, run: Callable[..., None], services: Servic
 @functools.cache
 def default_runtime() -> Runtime:
     """Everything of this process, by the settings of its environment."""
+    from orchestrator.runtime.equipment import equip  # not for clients
+
     runtime = bootstrap(Settings(), raises=False)
-    redis_broker.improve()
-    share_memory()
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    equip(runtime)
 
     @signals.worker_process_init.connect(weak=False)
     def prepare_child(**_: object) -> None:
