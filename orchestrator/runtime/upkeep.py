@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import bootsteps
+from celery.worker import state as worker_state
 
 from orchestrator.artifacts import Artifacts
 from orchestrator.engine.canvas import executor_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.processes.sweep import sweep_folders, sweep_orphans
 from orchestrator.runtime.identity import Identity, is_gone
+from orchestrator.runtime.requests import obey_revokes, take_back_what_is_left
 from orchestrator.service.apply import start_held
 from orchestrator.service.limits import look_at_limits
 from orchestrator.service.pursue import pursue_marked
@@ -68,23 +70,17 @@ class _Work:
     """Whether this worker is at work, as Celery counts."""
 
     def __init__(self) -> None:
-        from celery.worker import state  # not for clients
-
-        self._state: Any = state
         self._count, self._until = 0, 0.0
 
     def goes_on(self) -> bool:
         """Whether it runs something, or did so within the last ``AT_WORK_S`` seconds."""
-        count = self._state.all_total_count[0]
-        if count != self._count or self._state.active_requests:
+        count = worker_state.all_total_count[0]
+        if count != self._count or worker_state.active_requests:
             self._count, self._until = count, time.monotonic() + AT_WORK_S
         return time.monotonic() < self._until
 
 
 def _jobs(parent: Any, identity: Identity) -> list[_Job]:
-    # Of Celery's worker: not for clients.
-    from orchestrator.runtime.requests import obey_revokes, take_back_what_is_left
-
     boot = identity.boot
     assert boot is not None, "the worker has taken its identity"
     republisher, work = Republisher(boot.id), _Work()

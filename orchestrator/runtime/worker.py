@@ -89,4 +89,6 @@ def _check_broker(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    given = sys.argv[1:]
+    sys.argv = [*PROGRAM[1:], *given]  # by which Celery starts the process anew on SIGHUP
+    sys.exit(main(given))
