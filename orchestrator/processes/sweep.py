@@ -100,7 +100,7 @@ def _end_all(meant: Callable[[set[str]], set[str]]) -> int:
         # Tags first, shims afterwards: a shim is there before its processes and after them, so one that is not seen
         # is gone.
         tagged = {each: tag for each in tree.processes() if each.is_alive and (tag := tree.variable(each.pid, TAG))}
-        tags = meant(set(tagged.values()))
+        tags = meant(set(tagged.values())) if tagged else set()  # as nearly always: then nobody asks for shims
         if not tags:
             break
         ended.update(each.key for each, tag in tagged.items() if tag in tags and tree.send(each, signal.SIGKILL))
