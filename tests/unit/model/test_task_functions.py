@@ -1,5 +1,8 @@
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import pydantic
 import pytest
@@ -71,6 +74,48 @@ def test_a_value_that_does_not_fit_its_annotation_fails_the_attempt_and_names_th
 
     with pytest.raises(TaskError, match=r"parameter 'number': .*valid integer"):
         run(double, config={"number": "many"})
+
+
+@pytest.mark.parametrize(("given", "hint", "expected"), [(3, float, 3.0), ("3", int, 3), ("yes", bool, True)])
+def test_a_value_of_another_plain_type_becomes_one_of_the_annotation(given, hint, expected):
+    def take(value):
+        return {"taken": value}
+
+    take.__annotations__ = {"value": hint}
+    taken = run(take, config={"value": given}).outputs["taken"].python
+
+    assert (taken, type(taken)) == (expected, hint)
+
+
+def test_an_annotation_that_nothing_can_be_checked_by_is_refused_when_the_function_is_registered():
+    class Opaque: ...
+
+    def take(value):
+        return {"taken": value}
+
+    take.__annotations__ = {"value": Opaque}
+
+    with pytest.raises(pydantic.errors.PydanticSchemaGenerationError):
+        task_type("tests.it", types=TaskTypes())(take)
+
+
+def test_a_function_of_plain_values_needs_no_pydantic():
+    code = """
+import sys
+from orchestrator.model.task_functions import task_type
+from orchestrator.model.task_types import TASK_TYPES
+from tests.unit.tasks.contexts import make_context, values
+
+@task_type("tests.greet")
+def greet(name: str, times: int = 1) -> dict[str, str]:
+    return {"greeting": name * times}
+
+TASK_TYPES.get("tests.greet").run(make_context(config=values({"name": "a", "times": 2})))
+sys.exit("pydantic" in sys.modules)
+"""
+
+    repository = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=repository).returncode == 0
 
 
 def test_a_required_argument_without_a_value_fails_the_attempt():
