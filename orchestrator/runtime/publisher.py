@@ -21,7 +21,6 @@ from kombu.exceptions import BatchPublishError, ChannelError, OperationalError  
 from orchestrator.engine.canvas import MOST_URGENT, Chord, Message, queue_of, to_celery_id
 from orchestrator.errors import Unreachable
 from orchestrator.failpoints import failpoint
-from orchestrator.runtime import redis_broker
 from orchestrator.settings import masked_url, scheme_of
 from orchestrator.store.rows import LiveAttempt
 
@@ -38,7 +37,8 @@ class CeleryPublisher:
 
     def __init__(self, app: Celery, *, raises: bool) -> None:
         self.app, self.raises = app, raises
-        self._is_amqp = scheme_of(str(app.conf.broker_url)) in ("amqp", "amqps")
+        scheme = scheme_of(str(app.conf.broker_url))
+        self._is_amqp, self._is_redis = scheme in ("amqp", "amqps"), scheme.startswith("redis")
 
     def publish(self, messages: Sequence[Message | Chord]) -> None:
         """Send them all.
@@ -49,7 +49,10 @@ class CeleryPublisher:
         failpoint("publish.before")
         try:
             with self.app.producer_or_acquire() as producer:
-                redis_broker.keep_client(producer.channel)
+                if self._is_redis:
+                    from orchestrator.runtime.redis_broker import keep_client  # loads the transport, which is used now
+
+                    keep_client(producer.channel)
                 try:
                     with producer.batch():  # on Redis: one round trip for all
                         self._send_all(messages, producer)

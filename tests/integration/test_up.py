@@ -143,7 +143,7 @@ def test_a_worker_and_a_server_that_die_are_started_again_until_ctrl_c(tmp_path)
     with running_up(tmp_path, "--executor", "default=1") as up:
         until(up.is_up, within_s=LIMIT_S, what="everything")
         (before,) = up.workers()
-        for word in ("worker", "api"):
+        for word in ("orchestrator.runtime.worker", "api"):
             os.kill(up.pid_of(word), signal.SIGKILL)
 
         until(lambda: any(each.id != before.id for each in up.workers()), within_s=LIMIT_S, what="another worker")
