@@ -27,7 +27,7 @@ from orchestrator.service.guarding import AttemptEnded
 from orchestrator.service.patience import patiently
 from orchestrator.service.perform import Result
 from orchestrator.service.services import Services
-from orchestrator.service.ways import Ways, WithinAPart
+from orchestrator.service.ways import Ways, WithinAPart, uncollected
 from orchestrator.store.changes import Commit
 from orchestrator.store.fused_many import is_common
 from orchestrator.store.rows import Claimed
@@ -88,7 +88,7 @@ class _BundleDrive:
     def _run_part(self, ahead: Sequence[Claimed]) -> _Part:
         part, began = _Part(), time.monotonic()
         watched = self._services.guard.watch(timeout_s=None, is_wanted=self._guard.is_wanted)
-        with suppress(AttemptEnded), watched as watch:
+        with uncollected(), suppress(AttemptEnded), watched as watch:
             self._guard.part = watch
             for claimed in ahead:
                 results: list[Result] = []
@@ -119,7 +119,8 @@ class _BundleDrive:
         """Write what is over, once: the answer to the first time may be all that was lost. Which of it is written."""
 
         def write(is_again: bool) -> frozenset[str]:
-            refused = self._services.bundles.commit(changes).refused
+            with uncollected():
+                refused = self._services.bundles.commit(changes).refused
             kept = (each for each in changes if each.execution.id not in refused or (is_again and self._is_kept(each)))
             return frozenset(each.execution.id for each in kept)
 

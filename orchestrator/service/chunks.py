@@ -29,7 +29,7 @@ from orchestrator.service.pursue import pursue
 from orchestrator.service.services import Services
 from orchestrator.service.siblings import Siblings
 from orchestrator.service.start import chunk_message, join_message, start_messages
-from orchestrator.service.ways import WithinAPart
+from orchestrator.service.ways import WithinAPart, uncollected
 from orchestrator.store.changes import EndedChild, Fired, NewExecution, Refusal
 from orchestrator.store.kinds import ChunkKey
 from orchestrator.store.rows import ClaimedChunk
@@ -133,7 +133,7 @@ class _ChunkDrive:
     def _run_part(self, indexes: Sequence[int]) -> _Part:
         part, began = _Part(), time.monotonic()
         watched = self._services.guard.watch(timeout_s=None, is_wanted=self._wishes.is_wanted)
-        with suppress(AttemptEnded), watched as watch:
+        with uncollected(), suppress(AttemptEnded), watched as watch:
             self._guard.part = watch
             for index in indexes:
                 child = self._siblings.run(index)

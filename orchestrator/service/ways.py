@@ -13,8 +13,9 @@ it began at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -120,6 +121,21 @@ class Ways:
             )
         response = {key: value for key, value in parameters.items() if key in self._plan.output_keys}
         return End(way.progress, Outcome(state=way.outcome.state, response=response), tuple(entries))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Put the garbage collector off: for a part, of which all is kept until it is written.
+
+    It would look through that, again and again, for as long as the tasks themselves take.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class WithinAPart:

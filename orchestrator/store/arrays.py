@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 def to_array(items: Iterable[str | int | None]) -> str:
     """One array as text; None is NULL."""
-    return "{" + ",".join("NULL" if each is None else _quoted(str(each)) for each in items) + "}"
+    return "{" + ",".join(map(_written, items)) + "}"
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _written(item: str | int | None) -> str:
+    if isinstance(item, str):
+        escaped = item.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "NULL" if item is None else str(item)

@@ -5,8 +5,10 @@
   commit has skipped is committed on its own.
 * An execution that somebody moved on is left out, and with it everything of it. An attempt that is not this worker's
   any more makes the statement fail, and so undoes it for all: by then the worker counts as dead.
-* No table is joined: its rows are named by a list of keys. The planner, as long as it knows nothing of a new table,
-  would read all of it for a join.
+* No table is joined: its rows are named by a list of keys, or by the place where they were locked. The planner, as long
+  as it knows nothing of a new table, would read all of it for a join, or all of an index that has the key second.
+* Of an execution as it was made one attempt lives, and a commit here is its first change: so what this worker holds of
+  it is that attempt.
 """
 
 from __future__ import annotations
@@ -50,33 +52,38 @@ WITH wanted AS MATERIALIZED (
     SELECT id FROM executions
     WHERE id = ANY(ARRAY(SELECT execution_id FROM taken)) AND (state = 'PENDING') IS TRUE
     FOR NO KEY UPDATE SKIP LOCKED))
+), one AS MATERIALIZED (
+  SELECT min(execution_id) AS id FROM taken
 )
 SELECT {own}, taken.started_at, clock_timestamp(), {shared}, set_config('synchronous_commit', 'off', true)
-FROM wanted JOIN taken ON taken.execution_id = wanted.id ORDER BY id
+FROM wanted JOIN taken ON taken.execution_id = wanted.id, one
+ORDER BY wanted.id
 """
-_IS_FIRST: Final = "CASE WHEN id = (SELECT min(id) FROM wanted) THEN {} END"  # the others have the same
-_COLUMNS: Final = {"own": ", ".join((*_OWN, *_ATTEMPT)), "shared": ", ".join(map(_IS_FIRST.format, _SHARED))}
+_OF_ONE: Final = "CASE WHEN wanted.id = one.id THEN wanted.{} END"  # the others have the same
+_COLUMNS: Final = {
+    "own": ", ".join(f"wanted.{name}" for name in (*_OWN, *_ATTEMPT)),
+    "shared": ", ".join(map(_OF_ONE.format, _SHARED)),
+}
 _CLAIM_FREE: Final = _CLAIM.format(**_COLUMNS, or_again="")
 _CLAIM_AGAIN: Final = _CLAIM.format(**_COLUMNS, or_again=" OR worker = %(worker)s")
 
 _COMMIT: Final = """
 WITH given AS MATERIALIZED (
-  SELECT * FROM unnest(%(ids)s::text[], %(numbers)s::int[], %(attempts)s::int[], %(revisions)s::int[],
-    %(next_revisions)s::int[], %(states)s::text[], %(progresses)s::text[], %(responses)s::text[], %(errors)s::text[])
-    WITH ORDINALITY AS given (id, number, attempt, revision, next_revision, state, progress, response, error, place)
+  SELECT * FROM unnest(%(ids)s::text[], %(revisions)s::int[], %(next_revisions)s::int[], %(states)s::text[],
+    %(progresses)s::text[], %(responses)s::text[], %(errors)s::text[])
+    WITH ORDINALITY AS given (id, revision, next_revision, state, progress, response, error, place)
 ), locked AS MATERIALIZED (
-  SELECT id, revision, signal FROM executions WHERE id = ANY(%(ids)s::text[]) FOR NO KEY UPDATE SKIP LOCKED
+  SELECT ctid AS place, id, revision, signal FROM executions WHERE id = ANY(%(ids)s::text[])
+  FOR NO KEY UPDATE SKIP LOCKED
 ), advanced AS (
   UPDATE executions
   SET state = given.state, revision = given.next_revision, progress = given.progress, response = given.response,
     error = given.error, updated_at = clock_timestamp(), ended_at = clock_timestamp()
   FROM given JOIN locked ON locked.id = given.id AND locked.revision = given.revision AND locked.signal IS NULL
-  WHERE executions.id = given.id AND executions.id = ANY(%(ids)s::text[])
-  RETURNING executions.id, given.place, given.number, given.attempt
+  WHERE executions.ctid = locked.place
+  RETURNING executions.id, given.place
 ), released AS (
-  DELETE FROM live_attempts USING advanced
-  WHERE execution_id = advanced.id AND execution_id = ANY(%(ids)s::text[]) AND task_number = advanced.number
-    AND live_attempts.attempt = advanced.attempt AND round = 0 AND worker = %(worker)s
+  DELETE FROM live_attempts WHERE execution_id = ANY(ARRAY(SELECT id FROM advanced)) AND worker = %(worker)s
   RETURNING 1
 ), recorded AS (
   INSERT INTO history (execution_id, revision, entry)
@@ -161,11 +168,11 @@ def _values(changes: Sequence[Commit]) -> dict[str, Any]:
     outcomes = [each.outcome for each in changes if each.outcome is not None]
     ends: list[tuple[Any, ...]] = []
     for change, outcome in zip(changes, outcomes, strict=True):
-        (key,), revision = change.released, change.execution.revision
+        revision = change.execution.revision
         error = None if outcome.error is None else to_json_text(outcome.error.to_json())
         response, following = dump_parameters(outcome.response), revision + len(change.entries)
         state, progress = change.state.value, change.progress
-        ends.append((key.execution_id, key.number, key.attempt, revision, following, state, progress, response, error))
+        ends.append((change.execution.id, revision, following, state, progress, response, error))
     lines = [
         (place, change.execution.revision + line, to_json_text(entry.to_json()))
         for place, change in enumerate(changes, 1)
@@ -174,10 +181,7 @@ def _values(changes: Sequence[Commit]) -> dict[str, Any]:
     return {"worker": changes[0].worker} | _arrays(_ENDS, ends) | _arrays(_LINES, lines)
 
 
-_ENDS: Final = (
-    *("ids", "numbers", "attempts", "revisions", "next_revisions"),
-    *("states", "progresses", "responses", "errors"),
-)
+_ENDS: Final = ("ids", "revisions", "next_revisions", "states", "progresses", "responses", "errors")
 _LINES: Final = ("places", "lines", "entries")
 
 

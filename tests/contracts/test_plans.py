@@ -5,7 +5,7 @@ statistics of 50,000 executions; SQLite has none, as in production, and plans by
 """
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +18,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.service.listing import ListWish, read_page
 from orchestrator.service.submit import Place, new_id
+from orchestrator.store.bundles import BundleStore
 from orchestrator.store.changes import Due, NewSuspension
 from orchestrator.store.circumstances import read_circumstances
 from orchestrator.store.database import Database
@@ -78,6 +79,7 @@ class Stores:
 
     def __post_init__(self):
         self.store, self.queries = ExecutionStore(self.database), ExecutionQueries(self.database)
+        self.bundles = BundleStore(self.database)
         self.signals, self.suspensions = SignalStore(self.database), SuspensionStore(self.database)
         self.outbox, self.workers = Outbox(self.database), WorkerStore(self.database)
         self.results, self.pruning = ResultStore(self.database), PruneStore(self.database)
@@ -147,6 +149,21 @@ def commits_of_many_kinds(stores):
     yield lambda: stores.store.commit(change)
     many = [make_end(stores.claimed(), dropped=(7,)) for _ in range(3)]
     yield lambda: stores.store.commit_many(many)
+
+
+def bundles(stores):
+    new = [make_execution(stores.version_id) for _ in range(30)]
+    riding = [replace(each, ready=(replace(each.ready[0], rides_with=new[0].id),)) for each in new]
+    yield lambda: stores.store.create(riding)
+    claimed = []
+    yield lambda: claimed.extend(stores.bundles.claim(new[0].id, worker="default@host/1/1"))
+    yield lambda: stores.bundles.claim(new[0].id, worker="default@host/1/1", is_again=True)
+    yield lambda: stores.bundles.members(new[0].id)
+    yield lambda: stores.bundles.moved_on([each.id for each in new])
+    assert len(claimed) == 30
+    written = []
+    yield lambda: written.append(stores.bundles.commit([make_end(each) for each in claimed]))
+    assert written[0].refused == {}
 
 
 def creating(stores):
@@ -295,7 +312,7 @@ def deleting(stores):
 
 
 HOT = (
-    *(claims, commits, commits_of_many_kinds, creating, reading_what_is_decided_on),
+    *(claims, commits, commits_of_many_kinds, bundles, creating, reading_what_is_decided_on),
     *(signals, suspensions, limits, schedules, workers, looking, why, celery_results, pruning),
 )
 # What is looked for by no key, every two seconds at most; and what is taken or deleted a hundred at a time.

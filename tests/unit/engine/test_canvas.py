@@ -7,10 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.canvas import (
+    BUNDLE_TASK,
     CHUNK_TASK,
     JOIN_TASK,
     Chord,
     Message,
+    is_bundle_id,
     is_execution_id,
     parse_celery_id,
     queue_of,
@@ -57,6 +59,20 @@ def test_a_chunk_has_its_first_position_behind_its_round_and_its_id_stands_for_t
     assert message.celery_id == "e-1.7.2.1.chunk0"
     assert message.arguments == ("e-1", 7, 2, 1, 0)
     assert parse_celery_id(message.celery_id) == ("e-1", 7, 2, 1)
+
+
+def test_a_bundle_has_the_key_of_its_first_and_an_id_of_its_own():
+    message = make_message(name=BUNDLE_TASK)
+
+    assert message.celery_id == "e-1.7.2.bundle"
+    assert message.arguments == ("e-1", 7, 2, 0)
+    assert parse_celery_id(message.celery_id) == ("e-1", 7, 2, 0)
+    assert is_bundle_id(message.celery_id)
+
+
+@pytest.mark.parametrize("other", ["e-1.7.2", "e-1.7.2.1", "e-1.7.2.1.chunk0", "e-1.7.2.1.bundle", "bundle"])
+def test_no_other_id_is_that_of_a_bundle(other):
+    assert not is_bundle_id(other)
 
 
 def test_a_chord_is_its_children_and_the_join_behind_them():
@@ -118,6 +134,7 @@ def test_an_id_that_is_read_is_the_id_that_would_be_written(celery_id):
         f"e-1.7.2.{'9' * 5000}",
         "e-1.7.2.chunk0",
         "e-1.7.2.1.chunk",
+        "e-1.7.2.1.bundle",
         "e-1.7.2.1.chunk01",
         f"e-1.7.2.1.chunk{INT64_MAX + 1}",
     ],
