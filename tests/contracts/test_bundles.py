@@ -281,9 +281,11 @@ def test_whichever_answer_is_lost_each_execution_is_over_once(world, monkeypatch
 # -- KILL ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_kill_of_one_that_is_over_and_not_written_counts_and_harms_no_other(world):
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_a_kill_of_one_that_is_over_and_not_written_counts_and_harms_no_other(world, is_marked):
+    """A mark is what a process leaves that dies right after it has sent a signal."""
     first, *_ = world.submit_all(MANY)
-    world.does = {5: lambda: world.kill(world.ids[2])}
+    world.does = {5: lambda: world.mark(Signal.KILL, world.ids[2]) if is_marked else world.kill(world.ids[2])}
 
     world.receive(first)
 
@@ -291,14 +293,19 @@ def test_a_kill_of_one_that_is_over_and_not_written_counts_and_harms_no_other(wo
     assert world.states_of_all()[6:SIZE] == ["SUCCEEDED"] * (SIZE - 6)
 
 
-@pytest.mark.parametrize("kill", ["the execution", "its task"])
+@pytest.mark.parametrize("kill", ["the execution", "its task", "a mark alone"])
 def test_what_is_killed_before_its_part_begins_does_not_begin(world, monkeypatch, kill):
     monkeypatch.setattr(bundles, "BATCH_S", 0.0)
     first, *_ = world.submit_all(MANY)
     begun = []
 
     def kill_another():
-        world.kill(world.ids[9]) if kill == "the execution" else world.kill_task(1, of=world.ids[9])
+        if kill == "its task":
+            world.kill_task(1, of=world.ids[9])
+        elif kill == "the execution":
+            world.kill(world.ids[9])
+        else:
+            world.mark(Signal.KILL, world.ids[9])
 
     world.does = {5: kill_another, 9: lambda: begun.append(9)}
     world.receive(first)
@@ -374,6 +381,22 @@ def test_what_a_worker_writes_that_counts_as_dead_is_refused(world):
     assert set(world.states_of_all()) == {"SUCCEEDED"}
 
 
+def test_what_another_worker_has_is_left_to_it_and_the_others_are_written(world):
+    """A crash of the database may undo a claim, and nothing else tells of it."""
+    first, *_ = world.submit_all(MANY)
+
+    def lose_claim():
+        with world.database.begin() as connection:
+            its = live_attempts.c.execution_id == world.ids[2]
+            connection.execute(sa.update(live_attempts).where(its).values(worker=OTHER, owner="other"))
+
+    world.does = {5: lose_claim}
+    world.receive(first)
+
+    assert world.states_of_all()[:SIZE] == ["SUCCEEDED"] * 2 + ["PROCESSING"] + ["SUCCEEDED"] * (SIZE - 3)
+    assert world.kinds(world.ids[2]) == ["late result refused"]
+
+
 def test_a_stopping_worker_gives_its_bundle_back_and_that_is_no_loss(world):
     world.submit_all(MANY)
     boot = Boot(id="boot", name="node", machine="here", pid=7, began=1)
@@ -421,7 +444,23 @@ def test_a_bundle_whose_message_is_lost_gets_another_one(world):
     assert set(world.states_of_all()) == {"SUCCEEDED"}
 
 
-@pytest.mark.parametrize("what", ["killed", "claimed"])
+@pytest.mark.parametrize("what", ["claimed", "given back"])
+def test_while_somebody_has_the_first_alone_the_others_get_messages_of_their_own(world, what):
+    world.submit_all(MANY)
+    settled(world)
+    for first_id in (world.ids[0], world.ids[SIZE]):
+        world.services.store.claim(world.key(1, of=first_id), worker=OTHER)
+    if what == "given back":
+        give_up_all(world.services, worker=OTHER, loss=Loss("signal 9"))
+    world.services.publisher.sent.clear()
+
+    look(world)
+
+    sent = {each.execution_id for each in world.services.publisher.sent}
+    assert {*world.ids[1:SIZE], *world.ids[SIZE + 1 :]} <= sent
+
+
+@pytest.mark.parametrize("what", ["killed", "over"])
 def test_when_the_first_is_gone_the_others_get_messages_of_their_own(world, what):
     world.submit_all(MANY)
     settled(world)
