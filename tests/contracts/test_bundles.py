@@ -2,9 +2,11 @@
 
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +17,7 @@ from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import Suspend, TaskType
 from orchestrator.runtime.guard import ProcessGuard
 from orchestrator.service import bundles, patience
+from orchestrator.service.guarding import AttemptEnded, Ending
 from orchestrator.service.lost import MAX_LOSSES, Loss, give_up_all
 from orchestrator.service.recovery import Republisher, give_back
 from orchestrator.store.kinds import Method, Signal
@@ -331,6 +334,46 @@ def test_one_that_does_not_end_is_ended_by_a_kill_and_the_others_go_on(world):
     killing.join()
 
     assert world.states_of_all()[:SIZE] == ["SUCCEEDED"] * 3 + ["CANCELLED"] + ["SUCCEEDED"] * (SIZE - 4)
+
+
+def test_a_kill_of_the_task_of_one_that_is_over_and_not_written_counts(world):
+    first, *_ = world.submit_all(MANY)
+    world.does = {5: lambda: world.kill_task(1, of=world.ids[2])}
+
+    world.receive(first)
+
+    assert world.tasks_of(world.ids[2]) == {1: "CANCELLED"}
+    assert world.kinds(world.ids[2]) == ["task killed", "task stopped"]
+    assert world.states_of_all()[:SIZE].count("SUCCEEDED") == SIZE - 1
+
+
+class TellsOnce:
+    """A guard that has told a watch to end by the time that what it was to end is over: another one runs by then."""
+
+    is_told = False
+
+    def watch(self, **_):
+        self.is_told = False
+        return nullcontext(SimpleNamespace(is_cancelled=lambda: self.is_told, set_grace=lambda grace_s: None))
+
+
+def test_one_that_was_ended_in_place_of_another_runs_again(world):
+    guard, runs = TellsOnce(), []
+
+    def ended_once():
+        runs.append(len(runs))
+        if len(runs) == 1:
+            guard.is_told = True
+            raise AttemptEnded(Ending.STOP)
+
+    first, *_ = world.submit_all(MANY)
+    world.does = {3: ended_once}
+    world.services = replace(world.services, guard=guard)
+    world.receive(first)
+
+    assert runs == [0, 1]
+    assert world.kinds(world.ids[3]) == ["task succeeded"]
+    assert world.states_of_all()[:SIZE] == ["SUCCEEDED"] * SIZE
 
 
 # -- loss ----------------------------------------------------------------------------------------------------------
