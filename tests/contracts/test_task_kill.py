@@ -18,7 +18,7 @@ from orchestrator.service.query import with_live
 from orchestrator.service.snapshots import TaskNotFound
 from orchestrator.service.suspensions import SuspensionAnswered, resolve
 from orchestrator.service.task_control import TaskNotKillable
-from orchestrator.store.kinds import Signal, Wish
+from orchestrator.store.kinds import AttemptKey, Signal, Wish
 from orchestrator.store.signals import Audit
 from tests.contracts.control_world import FATAL, ControlWorld, asks, break_down, nests, restart, retry, undone
 from tests.contracts.stored import at_once
@@ -530,7 +530,9 @@ def test_who_killed_on_whose_behalf_and_why_is_kept(world):
 def test_a_revoke_of_what_is_not_there_keeps_no_other_from_being_obeyed(world, monkeypatch):
     """The message may be of another database, or of an execution that was pruned."""
     world.submit(heavy(1))
-    revoked = deque([("nowhere", 1, 1), (world.id, 7, 1), (world.id, 1, 1)])
+    places = [("nowhere", 1), (world.id, 7), (world.id, 1)]
+    keys = [AttemptKey(execution_id=each, number=number, attempt=1) for each, number in places]
+    revoked = deque((each, False) for each in keys)
     monkeypatch.setattr(requests, "_REVOKED", revoked)
 
     requests.obey_revokes(world.services)

@@ -101,7 +101,7 @@ def test_when_the_messages_of_bundles_are_lost_all_run(rig, what):
 
 
 def test_a_kill_of_what_a_dead_worker_ran_in_a_bundle_ends_it(rig):
-    worker = only_worker(rig, failpoints="bundle.execution=hang@5")
+    worker = only_worker(rig, failpoints="bundle.execution=hang@5", concurrency=1)  # so all that is held is in there
     ids = submit(rig, "killed", ends=[ExecutionState.SUCCEEDED, ExecutionState.CANCELLED])
     until(lambda: worker.says("failpoint reached"), what="a worker amid a bundle")
     held = [row.execution_id for row in rig.live() if row.worker is not None]
