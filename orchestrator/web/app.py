@@ -29,6 +29,7 @@ from orchestrator.web.request_ids import RequestIds
 from orchestrator.web.unhandled import Unhandled
 from orchestrator.wire.google.api import google_router
 from orchestrator.wire.google.paths import GooglePaths
+from orchestrator.wire.shared_reads import SharedReads
 
 TAGS: Final = [
     {"name": "health", "description": "Whether the server is alive and ready."},
@@ -61,6 +62,7 @@ def make_web_app(runtime: Runtime, *, authenticate: bool = True) -> FastAPI:
     )
     app.state.services = runtime.services
     app.state.closing = asyncio.Event()
+    app.state.reads = SharedReads()
     app.state.readiness = health.Readiness(service_checks(runtime.settings))
     app.include_router(health.router)
     app.include_router(google_router(), tags=["google"])

@@ -6,6 +6,8 @@ A handler that waits long must not hold up a server that is told to end. ``app.s
 that the server sets as soon as it takes no new connection; what waits or streams then ends with what it has. A handler
 asks ``is_closing(request)`` (in any thread), and pauses with ``await closes_within(request, seconds)``.
 
+A handler whose answer many may want at the same time reads through ``app.state.reads`` (``shared_reads``).
+
 What is here is ``async`` because it never waits: a plain function would go through a thread, twice a request.
 """
 
@@ -20,12 +22,19 @@ from fastapi import Depends, Request
 from orchestrator.errors import NotAllowed
 from orchestrator.model.keys import Caller, Scope
 from orchestrator.service.services import Services
+from orchestrator.wire.shared_reads import SharedReads
 
 
 async def services_of(request: Request) -> Services:
     """The services of this server."""
     services: Services = request.app.state.services
     return services
+
+
+async def reads_of(request: Request) -> SharedReads:
+    """The reads that requests to this server share."""
+    reads: SharedReads = request.app.state.reads
+    return reads
 
 
 def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
@@ -63,6 +72,8 @@ async def closes_within(request: Request, pause_s: float) -> bool:
 
 Asked = Annotated[Services, Depends(services_of)]
 """How a handler names the services among its arguments."""
+Shared = Annotated[SharedReads, Depends(reads_of)]
+"""Likewise, the reads that it shares with others."""
 Reader = Annotated[Caller, Depends(requires(Scope.READ))]
 Runner = Annotated[Caller, Depends(requires(Scope.RUN))]
 Controller = Annotated[Caller, Depends(requires(Scope.CONTROL))]

@@ -98,6 +98,17 @@ class GoogleJson(JSONResponse):
         return to_json_text(content).encode()
 
 
+class Written(Response):
+    """JSON that was written already, and cut to ``fields``: ``written``."""
+
+    media_type = "application/json"
+
+
+def written(document: Any, mask: masks.Mask | None) -> bytes:
+    """What a mask leaves of a document, as the body of an answer."""
+    return to_json_text(masks.apply(mask, document)).encode()
+
+
 def error_response(status: Status, message: str, details: list[dict[str, Any]] | None = None) -> GoogleJson:
     """The envelope."""
     error: dict[str, Any] = {"code": status.code, "message": message, "status": status.name}
@@ -131,9 +142,11 @@ def _check_alt(request: Request) -> None:
 
 
 def _masked(response: Response, mask: masks.Mask | None) -> Response:
+    if isinstance(response, Written):
+        return response
     body = getattr(response, "body", None)  # a stream has none
     if mask is not None and response.status_code == 200 and response.media_type == "application/json" and body:
-        response.body = to_json_text(masks.apply(mask, json.loads(body))).encode()
+        response.body = written(json.loads(body), mask)
         response.headers["content-length"] = str(len(response.body))
     return response
 

@@ -8,12 +8,14 @@ Decisions:
   their own integration. Histories are read only if ``readMask`` and ``fields`` leave something of them. With a
   ``readMask`` there is always the ``name`` as well, without which an answer would be of no use.
 - The newest come first, 50 a page unless asked otherwise, and at most 1,000. ``-`` lists all integrations.
+- Those who ask for the same at the same time are answered by one read (``shared_reads``).
 - ``download`` gives the same document as ``get``, as text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -26,12 +28,12 @@ from orchestrator.model.json_text import to_json_text
 from orchestrator.service.listing import ListWish
 from orchestrator.service.looking import Depth, look_at, look_at_page
 from orchestrator.service.services import Services
-from orchestrator.wire.asking import Asked, Reader
+from orchestrator.wire.asking import Asked, Reader, Shared
 from orchestrator.wire.google import masks
 from orchestrator.wire.google.documents import Writer
-from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute, fields_of
+from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute, Written, fields_of, written
 from orchestrator.wire.google.masks import EVERY, Mask, inside_of, shows
-from orchestrator.wire.google.names import ExecutionName, OfExecution, OfIntegration
+from orchestrator.wire.google.names import ExecutionName, IntegrationName, OfExecution, OfIntegration
 from orchestrator.wire.google.polling import POLL, Polled
 from orchestrator.wire.google.queries import Query
 
@@ -70,22 +72,40 @@ def download_execution(name: OfExecution, request: Request, services: Asked, cal
 
 
 @router.get(_EXECUTIONS + "/{execution}")
-def get_execution(
+async def get_execution(
+    *,
     name: OfExecution,
     request: Request,
     services: Asked,
     caller: Reader,  # noqa: ARG001
     polled: Polled,
+    reads: Shared,
 ) -> Response:
     """One execution, with everything below it."""
     Query(request, POLL)
-    depth = depth_of(fields_of(request))
-    return GoogleJson(Writer().execution(find(name, services, depth=depth)), headers=polled)
+    key = "execution", name, request.query_params.get("fields")
+    return Written(await reads.read(key, partial(_read_execution, name, request, services)), headers=polled)
+
+
+def _read_execution(name: ExecutionName, request: Request, services: Services) -> bytes:
+    fields = fields_of(request)
+    return written(Writer().execution(find(name, services, depth=depth_of(fields))), fields)
 
 
 @router.get(_EXECUTIONS)
-def list_executions(parent: OfIntegration, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
+async def list_executions(
+    parent: OfIntegration,
+    request: Request,
+    services: Asked,
+    caller: Reader,  # noqa: ARG001
+    reads: Shared,
+) -> Response:
     """One page of the executions of an integration, or of all."""
+    key = "executions", parent, request.scope["query_string"]
+    return Written(await reads.read(key, partial(_read_executions, parent, request, services)))
+
+
+def _read_executions(parent: IntegrationName, request: Request, services: Services) -> bytes:
     query, fields = Query(request, _LISTED), fields_of(request)
     read = parse_read_mask(query.text("readMask"))
     wish = ListWish(
@@ -104,7 +124,7 @@ def list_executions(parent: OfIntegration, request: Request, services: Asked, ca
         "executions": [masks.apply(read, writer.execution(each)) for each in found],
         "executionInfos": [masks.apply(_twin(read), writer.info(each)) for each in found],
     }
-    return GoogleJson(answer | ({"nextPageToken": next_token} if next_token else {}))
+    return written(answer | ({"nextPageToken": next_token} if next_token else {}), fields)
 
 
 def find(name: ExecutionName, services: Services, *, depth: Depth) -> Execution:
