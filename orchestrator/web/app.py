@@ -64,6 +64,6 @@ def make_web_app(runtime: Runtime, *, authenticate: bool = True) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.reads = SharedReads()
     app.state.readiness = health.Readiness(service_checks(runtime.settings))
-    app.include_router(health.router)
     app.include_router(google_router(), tags=["google"])
+    app.include_router(health.router)
     return app

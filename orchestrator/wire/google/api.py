@@ -23,9 +23,9 @@ def google_router() -> APIRouter:
     """The routes under ``/v1``."""
     router = APIRouter(route_class=GoogleRoute)
     for each in (
+        executions,  # the first, because routes are tried in their order, and these are asked for most
         batch,
         control,
-        executions,
         integrations,
         runs,
         suspensions,

@@ -28,6 +28,7 @@ from orchestrator import errors
 from orchestrator.model.json_text import to_json_text
 from orchestrator.service.suspensions import MayNotResolve, SuspensionNotFound
 from orchestrator.wire.google import masks
+from orchestrator.wire.google.arguments import Plain
 from orchestrator.wire.google.surface import answer_of
 from orchestrator.wire.google.violations import InvalidRequest
 
@@ -172,7 +173,7 @@ class GoogleRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, with its errors in the envelope and its answer within ``fields``."""
-        handler = super().get_route_handler()
+        handler, plain = super().get_route_handler(), Plain.of(self.endpoint, self.path)
 
         async def handle(request: Request) -> Response:
             if request.scope.get(RAW):
@@ -181,7 +182,8 @@ class GoogleRoute(APIRoute):
             try:
                 _check_alt(request)
                 mask = fields_of(request)
-                return _masked(await handler(request), mask)
+                answer = plain.answer if plain is not None and plain.fits(request) else handler
+                return _masked(await answer(request), mask)
             except errors.OrchestratorError as error:
                 details = error.details() if isinstance(error, InvalidRequest) else None
                 return error_response(status_of(error), str(error), details)
