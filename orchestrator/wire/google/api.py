@@ -34,5 +34,5 @@ def google_router() -> APIRouter:
         watch,
         unanswered,
     ):  # the last takes what is left
-        router.include_router(each.router)
+        router.routes.extend(each.router.routes)  # not included: each level of that is looked through again
     return router
