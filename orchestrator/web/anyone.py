@@ -6,6 +6,7 @@ A page of any site may have its reader's browser send requests to this machine, 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -47,6 +48,7 @@ def _foreign_header(headers: Headers) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)  # most requests have the same ones
 def _is_local(url: str) -> bool:
     try:
         return is_loopback(urlsplit(url).hostname or "")

@@ -43,7 +43,7 @@ _OLD_STATES: Final = {
 
 
 class Writer:
-    """Writes executions. A value that several snapshots share is written once.
+    """Writes executions. A value or a task that several snapshots share is written once.
 
     Args:
         truncates: cut strings among the parameters to ``MAX_TRUNCATED`` characters.
@@ -52,6 +52,7 @@ class Writer:
     def __init__(self, *, truncates: bool = False) -> None:
         self._truncates = truncates
         self._written: dict[tuple[int, bool], tuple[Value, Document]] = {}
+        self._tasks: dict[int, tuple[TaskView, Document]] = {}
 
     def execution(self, execution: Execution, *, level: int = 0) -> Document:
         """An Execution, with everything below it up to ``MAX_LEVELS``."""
@@ -119,8 +120,14 @@ class Writer:
             "checkpointTaskNumber": str(snapshot.task_number),
             "executionSnapshotMetadata": _metadata(snapshot),
             "params": self._parameters(snapshot.parameters, masked),
-            "taskExecutionDetails": [_task(each) for each in snapshot.tasks],
+            "taskExecutionDetails": [self._task(each) for each in snapshot.tasks],
         }
+
+    def _task(self, task: TaskView) -> Document:
+        """A task as it stood in a snapshot: most stand as in the one before."""
+        if id(task) not in self._tasks:  # it is kept, so that its id stays its own
+            self._tasks[id(task)] = task, _task(task)
+        return self._tasks[id(task)][1]
 
     def _old_details(self, execution: Execution, facts: Facts, masked: frozenset[str]) -> Document:
         """The twin of ``executionDetails``, as far as it says more."""
