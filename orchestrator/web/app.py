@@ -50,6 +50,7 @@ def make_web_app(runtime: Runtime, *, authenticate: bool = True) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,  # both load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a path with one slash more is none; clients of APIs follow no redirects
         middleware=[
             Middleware(RequestIds),
             Middleware(AccessLog),
