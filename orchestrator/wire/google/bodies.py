@@ -10,12 +10,16 @@ Definitions of integrations are no such messages: ``model.definition`` reads the
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import Annotated, Any, Final, NoReturn, TypeVar, get_args
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, GetPydanticSchema, ValidationError, model_validator
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, GetPydanticSchema, ValidationError, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -25,8 +29,10 @@ from orchestrator.errors import InvalidValue
 from orchestrator.model.json_text import shown
 from orchestrator.model.values import Value
 from orchestrator.wire.google.fields import from_timestamp, from_value_type
-from orchestrator.wire.google.violations import InvalidRequest, Violation, invalid
+from orchestrator.wire.google.violations import MAX_VIOLATIONS, InvalidRequest, Violation, invalid
 
+MAX_ENTRIES: Final = 5_000  # of a message, a map or a list: each that is wrong takes a kilobyte to be told
+_LARGE_BYTES: Final = 100_000  # what takes longer than a millisecond to be read is read in a thread
 _OURS: Final = "ours"  # the type of errors whose message is a sentence for people already
 
 
@@ -38,13 +44,18 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, found: Any) -> Any:
-        """Null is the default, and a field has one of its two names."""
+        """Null is the default, a field has one of its two names, and there is not more of anything than can be told."""
         if not isinstance(found, Mapping):
             return found
         filled = {name: content for name, content in found.items() if content is not None}
         for name in cls.model_fields:
             if name != to_camel(name) and name in filled and to_camel(name) in filled:
                 _refuse(f"both {name} and {to_camel(name)} are given; they are one field")
+        if len(filled) > MAX_ENTRIES:
+            _refuse(f"found {len(filled):,} fields, expected at most {MAX_ENTRIES:,}")
+        for name, content in filled.items():
+            if isinstance(content, list | Mapping) and len(content) > MAX_ENTRIES:
+                _refuse(f"found {len(content):,} entries in {name[:100]}, expected at most {MAX_ENTRIES:,}")
         return filled
 
 
@@ -71,30 +82,58 @@ def _read_by(parse: Callable[[object], object]) -> GetPydanticSchema:
     return GetPydanticSchema(lambda source, handler: no_info_plain_validator_function(parse))  # noqa: ARG005
 
 
-ValueType = Annotated[Value, _read_by(_parse_value)]
+_VALUE_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "stringValue": {"type": "string"},
+        "intValue": {"type": "string", "format": "int64"},
+        "doubleValue": {"type": "number"},
+        "booleanValue": {"type": "boolean"},
+        "jsonValue": {},
+        **{
+            f"{name}Array": {"type": "object", "properties": {f"{name}Values": {"type": "array", "items": items}}}
+            for name, items in {
+                "string": {"type": "string"},
+                "int": {"type": "string", "format": "int64"},
+                "double": {"type": "number"},
+                "boolean": {"type": "boolean"},
+            }.items()
+        },
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
+
+ValueType = Annotated[Value, _read_by(_parse_value), WithJsonSchema(_VALUE_SCHEMA)]
 """A field that holds a ValueType; ``dict[str, ValueType]`` is a map of them."""
-Timestamp = Annotated[datetime, _read_by(_parse_timestamp)]
+Timestamp = Annotated[datetime, _read_by(_parse_timestamp), WithJsonSchema({"type": "string", "format": "date-time"})]
 """A field that holds RFC 3339: an aware datetime in UTC."""
 
+T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_body(request: Request, model: type[M]) -> M:
-    """The body of a request; an empty one has every field at its default.
+def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """What a handler depends on to be given a message: ``body: Annotated[Cancel, Depends(body_of(Cancel))]``.
+
+    An empty body has every field at its default.
 
     Raises:
-        InvalidRequest: it is no JSON, or not this message.
+        InvalidRequest: when a body comes that is no JSON, or not this message.
     """
-    return parse_body(await request.body(), model)
+    return body_by(partial(parse_body, model=model), model.model_json_schema)
 
 
-def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """What a handler depends on to be given the body: ``body: Annotated[Cancel, Depends(body_of(Cancel))]``."""
+def body_by(parse: Callable[[bytes], T], schema: Callable[[], dict[str, Any]]) -> Callable[[Request], Awaitable[T]]:
+    """What a handler depends on to be given what ``parse`` makes of the body; ``openapi`` shows the JSON schema."""
+    return partial(read_body, parse, schema)
 
-    async def read(request: Request) -> M:
-        return await read_body(request, model)
 
-    return read
+async def read_body(parse: Callable[[bytes], T], _: Callable[[], dict[str, Any]], request: Request) -> T:
+    """The body of a request. FastAPI's own way answers 500 to what is nested too deeply, or is no UTF-8."""
+    content = await request.body()
+    return await run_in_threadpool(parse, content) if len(content) > _LARGE_BYTES else parse(content)
 
 
 def parse_body(content: bytes, model: type[M]) -> M:
@@ -107,8 +146,9 @@ def parse_body(content: bytes, model: type[M]) -> M:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        violations = [_to_violation(each, model) for each in error.errors(include_url=False)]
-        raise InvalidRequest(violations) from None
+        first = islice(error.errors(include_url=False), MAX_VIOLATIONS)
+        violations = [_to_violation(each, model) for each in first]
+        raise InvalidRequest(violations, error.error_count() - len(violations)) from None
 
 
 def parse_json_body(content: bytes) -> dict[str, Any]:
@@ -120,7 +160,7 @@ def parse_json_body(content: bytes) -> dict[str, Any]:
     if not content.strip():
         return {}
     try:
-        document = json.loads(content, parse_constant=_refuse_constant)
+        document = json.loads(content, parse_constant=_refuse_constant, parse_float=_parse_float)
     except RecursionError:
         raise invalid("", "Invalid JSON payload received. It is nested too deeply.") from None
     except ValueError as error:
@@ -128,6 +168,12 @@ def parse_json_body(content: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid("", f"Invalid JSON payload received. Expected an object, found {shown(document)}.")
     return document
+
+
+def _parse_float(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise ValueError(f"{digits[:60]} is larger than any double")
+    return number
 
 
 def _refuse_constant(constant: str) -> NoReturn:

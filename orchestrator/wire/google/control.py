@@ -43,7 +43,7 @@ from orchestrator.wire.google.envelope import GoogleRoute
 from orchestrator.wire.google.inputs import INTEGRATION, WAIT_S, Timeout
 from orchestrator.wire.google.known import known
 from orchestrator.wire.google.names import OfExecution
-from orchestrator.wire.google.queries import Query
+from orchestrator.wire.google.queries import NO_QUERY, query_of
 from orchestrator.wire.google.results import to_outcome
 from orchestrator.wire.google.violations import invalid
 from orchestrator.wire.once import once
@@ -63,7 +63,7 @@ class Cancel(Body):
     cancel_reason: str = ""
 
 
-@router.post(_EXECUTION + ":cancel")
+@router.post(_EXECUTION + ":cancel", dependencies=[NO_QUERY])
 async def cancel_execution(
     *,
     request: Request,
@@ -73,7 +73,6 @@ async def cancel_execution(
     body: Annotated[Cancel, Depends(body_of(Cancel))],
 ) -> dict[str, Any]:
     """End an execution and everything below it."""
-    Query(request, ())
     if not is_storable(body.cancel_reason) or len(body.cancel_reason) > MAX_TEXT:
         expected = f"at most {MAX_TEXT:,} characters, no NUL in it"
         raise InvalidValue("cancelReason", shown(body.cancel_reason), expected)
@@ -110,7 +109,7 @@ class Replay(Body):
     update_mask: str = ""
 
 
-@router.post(_EXECUTION + ":replay")
+@router.post(_EXECUTION + ":replay", dependencies=[Depends(query_of("timeout"))])
 async def replay_execution(
     *,
     request: Request,
@@ -121,7 +120,6 @@ async def replay_execution(
     timeout_s: Timeout = WAIT_S,
 ) -> dict[str, Any]:
     """Repeat an execution that is over."""
-    Query(request, ("timeout",))
     act = partial(_replay, await known(name, services), body, services, caller=caller)
     started = await once(request, services, caller, act)
     execution_id = str(started["executionId"])

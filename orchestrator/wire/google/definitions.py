@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from orchestrator.errors import InputError
-from orchestrator.model.fields import ProblemList, shown
+from orchestrator.model.fields import shown
 from orchestrator.wire.google.case import camel_to_snake, snake_to_camel
+from orchestrator.wire.google.violations import MAX_VIOLATIONS, InvalidRequest, Violation
 
 GOOGLES: Final = """
 IntegrationVersion: cloudKmsKey cloudLoggingDetails>CloudLoggingDetails createTime createdFromTemplate
@@ -63,6 +63,7 @@ TriggerConfigVariables: names[
 IntegrationAlertConfigThresholdValue: absolute percentage
 PublishIntegrationVersionRequest: configParameters* validateOnly
 UploadIntegrationVersionRequest: content fileFormat
+UnpublishIntegrationVersionRequest:
 TakeoverEditLockRequest:
 """
 OURS: Final = """
@@ -74,17 +75,6 @@ Rate: count perSeconds
 Rollback: task parameters{EventParameter failurePolicy>FailurePolicy
 """
 _KINDS: Final = ">[{*"
-
-
-class InvalidPayload(InputError):
-    """A body has what its message does not. ``lines`` says one thing each."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-        self.lines = lines
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +111,38 @@ def read_message(body: object, message: str, *, place: str = "") -> dict[str, ob
         place: what the request calls it; blank for the request itself.
 
     Raises:
-        InvalidPayload: it has names that its messages do not have, or other things than these hold.
+        InvalidRequest: it has names that its messages do not have, or other things than these hold.
     """
     walk = _Walk(is_strict=True)
     read = walk.message(body, message, place)
-    if walk.problems:
-        raise InvalidPayload(*walk.problems.sentences)
+    if walk.violations:
+        raise walk.refusal
     return read
+
+
+def schema_of(message: str) -> dict[str, Any]:
+    """The JSON schema of a message."""
+    fields = {name: _schema_of(field) for name, field in MESSAGES[message].items()}
+    return {"type": "object", "properties": fields, "additionalProperties": False}
+
+
+def _schema_of(field: FieldType) -> dict[str, Any]:
+    inside = schema_of(field.message) if field.message else {}
+    match field.kind:
+        case "[":
+            return {"type": "array", "items": inside}
+        case "{":
+            return {"type": "object", "additionalProperties": inside}
+        case "" | "*":
+            return {}
+    return inside
 
 
 def unknown_names(document: Mapping[str, object]) -> tuple[str, ...]:
     """What ``read_message`` would refuse of a definition."""
     walk = _Walk(is_strict=True)
     walk.message(document, "IntegrationVersion", "integration_version")
-    return walk.problems.sentences
+    return walk.refusal.lines
 
 
 def camel_definition(document: Mapping[str, object]) -> dict[str, object]:
@@ -143,15 +151,20 @@ def camel_definition(document: Mapping[str, object]) -> dict[str, object]:
 
 
 class _Walk:
-    """One document on its way; ``problems`` is filled as it goes, if it is strict."""
+    """One document on its way; ``violations`` is filled as it goes, if it is strict."""
 
     def __init__(self, *, is_strict: bool) -> None:
-        self.problems = ProblemList()
+        self.violations: list[Violation] = []
+        self._left_out = 0
         self._is_strict = is_strict
+
+    @property
+    def refusal(self) -> InvalidRequest:
+        return InvalidRequest(self.violations, self._left_out)
 
     def message(self, body: object, message: str, place: str) -> dict[str, object]:
         if not isinstance(body, Mapping):
-            self._refuse(f"Invalid value at '{place}' ({message}), found {shown(body)}, expected an object.")
+            self._refuse(place, f"Invalid value at '{place}' ({message}), found {shown(body)}, expected an object.")
             return {}
         read: dict[str, object] = {}
         for written, content in body.items():
@@ -159,9 +172,9 @@ class _Walk:
             known = MESSAGES[message].get(name)
             if known is None:
                 name = written
-                self._refuse(_unknown(written, place))
+                self._refuse(place, _unknown(written, place))
             elif name in read and content is not None:
-                self._refuse(f'Multiple values for "{name}"{_at(place)}: both spellings are there.')
+                self._refuse(place, f'Multiple values for "{name}"{_at(place)}: both spellings are there.')
             if content is not None or not self._is_strict:
                 below = f"{place}.{camel_to_snake(name)}".lstrip(".")
                 read[name] = content if known is None or content is None else self._content(content, known, below)
@@ -178,12 +191,12 @@ class _Walk:
             case "{":
                 return self._map(content, known.message, place)
         if isinstance(content, Mapping | list):
-            self._refuse(f"Invalid value at '{place}', found {shown(content)}, expected a single value.")
+            self._refuse(place, f"Invalid value at '{place}', found {shown(content)}, expected a single value.")
         return content
 
     def _list(self, content: object, message: str, place: str) -> object:
         if not isinstance(content, list):
-            self._refuse(f"Invalid value at '{place}', found {shown(content)}, expected a list.")
+            self._refuse(place, f"Invalid value at '{place}', found {shown(content)}, expected a list.")
             return content
         if not message:
             return content
@@ -191,7 +204,7 @@ class _Walk:
 
     def _map(self, content: object, message: str, place: str) -> object:
         if not isinstance(content, Mapping):
-            self._refuse(f"Invalid value at '{place}', found {shown(content)}, expected an object.")
+            self._refuse(place, f"Invalid value at '{place}', found {shown(content)}, expected an object.")
             return content
         if not message:
             return content
@@ -206,9 +219,11 @@ class _Walk:
             return content
         return self.message(content, _written_as(content, message), place)
 
-    def _refuse(self, line: str) -> None:
-        if self._is_strict:
-            self.problems.add(line)
+    def _refuse(self, place: str, line: str) -> None:
+        if self._is_strict and len(self.violations) < MAX_VIOLATIONS:
+            self.violations.append(Violation(place, line))
+        elif self._is_strict:
+            self._left_out += 1
 
 
 def _written_as(content: object, message: str) -> str:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from orchestrator.errors import ExecutionNotFound, InvalidValue
 from orchestrator.model.execution import Execution
@@ -35,7 +35,7 @@ from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute, Written, 
 from orchestrator.wire.google.masks import EVERY, Mask, inside_of, shows
 from orchestrator.wire.google.names import ExecutionName, IntegrationName, OfExecution, OfIntegration
 from orchestrator.wire.google.polling import POLL, Polled
-from orchestrator.wire.google.queries import Query
+from orchestrator.wire.google.queries import NO_QUERY, Query, query_of
 
 router = APIRouter(route_class=GoogleRoute)
 
@@ -63,10 +63,9 @@ _READABLE: Final = {
 """What a ``readMask`` may name, and the same in an EventExecutionInfo."""
 
 
-@router.get(_EXECUTIONS + "/{execution}:download")
-def download_execution(name: OfExecution, request: Request, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
+@router.get(_EXECUTIONS + "/{execution}:download", dependencies=[NO_QUERY])
+def download_execution(name: OfExecution, services: Asked, caller: Reader) -> Response:  # noqa: ARG001
     """The document of one execution, as a text."""
-    Query(request, ())
     document = Writer().execution(find(name, services, depth=Depth()))
     return GoogleJson({"content": to_json_text(document)})
 
@@ -94,19 +93,20 @@ def _read_execution(name: ExecutionName, request: Request, services: Services) -
 
 @router.get(_EXECUTIONS)
 async def list_executions(
+    *,
     parent: OfIntegration,
     request: Request,
     services: Asked,
-    caller: Reader,  # noqa: ARG001
+    caller: Reader,  # noqa: ARG001 - says who may
     reads: Shared,
+    query: Annotated[Query, Depends(query_of(*_LISTED))],
 ) -> Response:
     """One page of the executions of an integration, or of all."""
     key = "executions", parent, request.scope["query_string"]
-    return Written(await reads.read(key, partial(_read_executions, parent, request, services)))
+    return Written(await reads.read(key, partial(_read_executions, parent, query, fields_of(request), services)))
 
 
-def _read_executions(parent: IntegrationName, request: Request, services: Services) -> bytes:
-    query, fields = Query(request, _LISTED), fields_of(request)
+def _read_executions(parent: IntegrationName, query: Query, fields: Mask | None, services: Services) -> bytes:
     read = parse_read_mask(query.text("readMask"))
     wish = ListWish(
         filter=And((parse_filter(query.text("filter")), parse_filter_params(query.inside("filterParams")))),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from orchestrator.model.keys import Caller, check_executor
 from orchestrator.model.values import Value
@@ -37,10 +37,14 @@ class ParameterEntry(Body):
     masked: bool = False
 
 
+Entries = Annotated[list[ParameterEntry], FailFast()]
+"""Only the first that is wrong is told: each may have as many faults as a message can have."""
+
+
 class EventParameters(Body):
     """A list of them."""
 
-    parameters: list[ParameterEntry] = Field(default_factory=list)
+    parameters: Entries = Field(default_factory=list)
 
 
 class Inputs(Body):
@@ -49,7 +53,7 @@ class Inputs(Body):
     trigger_id: str = ""
     input_parameters: dict[str, ValueType] = Field(default_factory=dict)
     parameters: EventParameters = EventParameters()
-    parameter_entries: list[ParameterEntry] = Field(default_factory=list)
+    parameter_entries: Entries = Field(default_factory=list)
 
     @property
     def given(self) -> dict[str, Value]:

@@ -84,7 +84,7 @@ async def integration_name(project: str, location: str, integration: str) -> Int
         InvalidValue: a part of it can be no name.
     """
     for kind, each in (("project", project), ("location", location), ("integration", integration)):
-        _check(each, kind)
+        check_id(each, kind)
     return IntegrationName(project, location, integration)
 
 
@@ -100,7 +100,7 @@ async def execution_name(
     Raises:
         InvalidValue: a part of it can be no name.
     """
-    _check(execution, "execution")
+    check_id(execution, "execution")
     return ExecutionName(parent, execution)
 
 
@@ -114,7 +114,7 @@ async def suspension_name(parent: OfExecution, suspension: str) -> SuspensionNam
     Raises:
         InvalidValue: a part of it can be no name.
     """
-    _check(suspension, "suspension")
+    check_id(suspension, "suspension")
     return SuspensionName(parent, suspension)
 
 
@@ -122,7 +122,12 @@ OfSuspension = Annotated[SuspensionName, Depends(suspension_name)]
 """Likewise, the suspension of its path."""
 
 
-def _check(text: str, kind: str) -> None:
+def check_id(text: str, kind: str, *, place: str = "in the path") -> None:
+    """Go on only if a text can be a part of a name; no database has to be asked otherwise.
+
+    Raises:
+        InvalidValue: it cannot.
+    """
     if len(text) > MAX_ID or not text.strip() or not is_storable(text):
         expected = f"the name of one {kind}: 1 to {MAX_ID} characters, without NUL and lone surrogates"
-        raise InvalidValue(f"the {kind} in the path", repr(text[:60]), expected)
+        raise InvalidValue(f"the {kind} {place}", repr(text[:60]), expected)

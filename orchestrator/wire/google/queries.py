@@ -6,10 +6,11 @@ What is not known is refused, as Google does: a filter whose name is misspelt wo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic.alias_generators import to_camel
 
 from orchestrator.errors import InvalidValue
@@ -54,10 +55,14 @@ class Query:
         Raises:
             InvalidValue: it is given more than once.
         """
-        found = self._given.get(name, [])
+        found = self.texts(name)
         if len(found) > 1:
             raise InvalidValue(name, f"{len(found)} of them", "one")
         return found[0] if found else ""
+
+    def texts(self, name: str) -> Sequence[str]:
+        """All texts that are given."""
+        return self._given.get(name, [])
 
     def flag(self, name: str) -> bool:
         """One boolean; absent is False.
@@ -80,13 +85,31 @@ class Query:
         if not text:
             return DEFAULT_PAGE
         if not _WHOLE.fullmatch(text) or int(text) < 0:
-            raise InvalidValue("pageSize", repr(text[:60]), f"a number of executions from 0 (then {DEFAULT_PAGE}) up")
+            raise InvalidValue("pageSize", repr(text[:60]), f"a number from 0 (then {DEFAULT_PAGE}) up")
         return min(int(text) or DEFAULT_PAGE, MAX_PAGE)
 
     def inside(self, name: str) -> dict[str, Sequence[str]]:
         """What is given inside of a name, such as ``filterParams``."""
         prefix = f"{name}."
         return {each.removeprefix(prefix): texts for each, texts in self._given.items() if each.startswith(prefix)}
+
+
+def query_of(*known: str) -> Callable[[Request], Awaitable[Query]]:
+    """What a handler depends on to be given its query: ``query: Annotated[Query, Depends(query_of("filter"))]``.
+
+    Raises:
+        InvalidRequest: when a query has something else.
+    """
+    return partial(read_query, known)
+
+
+async def read_query(known: Sequence[str], request: Request) -> Query:
+    """The query of a request; ``async`` because it never waits."""
+    return Query(request, known)
+
+
+NO_QUERY: Final = Depends(query_of())
+"""What a route depends on whose query has nothing of its own."""
 
 
 def _sentence(name: str) -> str:

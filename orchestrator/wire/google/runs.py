@@ -21,7 +21,6 @@ Source: Integrations API v1 discovery document, revision 20261106.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -42,12 +41,12 @@ from orchestrator.service.calling import (
 )
 from orchestrator.service.services import Services
 from orchestrator.wire.asking import Asked, Runner
-from orchestrator.wire.google.bodies import Timestamp, body_of, parse_json_body
+from orchestrator.wire.google.bodies import Timestamp, body_by, body_of, parse_json_body
 from orchestrator.wire.google.envelope import GoogleJson, GoogleRoute
 from orchestrator.wire.google.inputs import INTEGRATION, WAIT_S, Inputs, Timeout, start
 from orchestrator.wire.google.known import check_known
-from orchestrator.wire.google.names import ExecutionName, IntegrationName, OfIntegration
-from orchestrator.wire.google.queries import Query
+from orchestrator.wire.google.names import ExecutionName, IntegrationName, OfIntegration, check_id
+from orchestrator.wire.google.queries import NO_QUERY, Query, query_of
 from orchestrator.wire.google.results import IDS, failure_response, has_failed, to_outcome
 from orchestrator.wire.waiting import until_at_rest
 
@@ -76,7 +75,7 @@ class Schedule(Inputs):
 # -- execute -------------------------------------------------------------------------------------------------------
 
 
-@router.post(INTEGRATION + ":execute")
+@router.post(INTEGRATION + ":execute", dependencies=[Depends(query_of("timeout"))])
 async def execute(
     *,
     request: Request,
@@ -87,7 +86,6 @@ async def execute(
     timeout_s: Timeout = WAIT_S,
 ) -> Response:
     """Run an integration and wait for its end."""
-    Query(request, ("timeout",))
     started = await run_in_threadpool(_begin, body, parent, services, caller=caller)
     await until_at_rest(request, services, started, wait_s=timeout_s)
     results = [await run_in_threadpool(read_result, each, services) for each in started]
@@ -101,6 +99,7 @@ def _begin(body: Execute, parent: IntegrationName, services: Services, *, caller
     if body.execution_id:
         if body.given:
             raise InvalidValue("inputParameters", "some", "none: the execution to be resumed has its own")
+        check_id(body.execution_id, "execution", place="in execution_id")
         check_known(ExecutionName(parent, body.execution_id), services)
         start_now(body.execution_id, services)
         return [body.execution_id]
@@ -134,17 +133,15 @@ def _to_answer(results: Sequence[Result]) -> dict[str, Json]:
 # -- schedule ------------------------------------------------------------------------------------------------------
 
 
-@router.post(INTEGRATION + ":schedule")
+@router.post(INTEGRATION + ":schedule", dependencies=[NO_QUERY])
 def schedule(
     *,
-    request: Request,
     parent: OfIntegration,
     services: Asked,
     caller: Runner,
     body: Annotated[Schedule, Depends(body_of(Schedule))],
 ) -> dict[str, Any]:
     """Run an integration later, or now, without waiting for it."""
-    Query(request, ())
     wanted = Call(
         trigger_id=body.trigger,
         given=body.given,
@@ -157,26 +154,19 @@ def schedule(
 
 
 @router.post(INTEGRATION + ":executeEvent")
-async def execute_event(
+def execute_event(
     *,
-    request: Request,
     parent: OfIntegration,
     services: Asked,
     caller: Runner,
+    query: Annotated[Query, Depends(query_of("triggerId"))],
+    event: Annotated[dict[str, Any], Depends(body_by(parse_json_body, lambda: {"type": "object"}))],
 ) -> dict[str, Any]:
     """Run an integration with an event, without waiting for it."""
-    trigger_id = Query(request, ("triggerId",)).text("triggerId")
-    event = parse_json_body(await request.body())
-    start_it = partial(_start_with, event, trigger_id, parent, services, caller=caller)
-    return {"executionId": await run_in_threadpool(start_it)}
-
-
-def _start_with(
-    event: dict[str, Any], trigger_id: str, parent: IntegrationName, services: Services, *, caller: Caller
-) -> str:
+    trigger_id = query.text("triggerId")
     if parent.is_any:
         raise InvalidValue("name", str(parent), "one integration: an event is for one")
     (version_id,) = find_called(parent.integration, trigger_id, services, place=parent.place)
     key = event_parameter(services.plans.version(version_id), trigger_id)
     wanted = Call(trigger_id=trigger_id, given={key: Value(DataType.JSON, event)})
-    return start([version_id], wanted, services, place=parent.place, caller=caller)[0]
+    return {"executionId": start([version_id], wanted, services, place=parent.place, caller=caller)[0]}

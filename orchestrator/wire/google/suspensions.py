@@ -39,7 +39,7 @@ from orchestrator.wire.google.envelope import GoogleRoute
 from orchestrator.wire.google.executions import find
 from orchestrator.wire.google.fields import timestamp
 from orchestrator.wire.google.names import ANY, ExecutionName, OfExecution, OfSuspension, SuspensionName
-from orchestrator.wire.google.queries import Query
+from orchestrator.wire.google.queries import NO_QUERY, Query, query_of
 from orchestrator.wire.google.violations import invalid
 from orchestrator.wire.once import once
 
@@ -87,9 +87,13 @@ class Resolve(Body):
 
 
 @router.get(_SUSPENSIONS)
-def list_suspensions(parent: OfExecution, request: Request, services: Asked, caller: Reader) -> dict[str, Any]:  # noqa: ARG001
+def list_suspensions(
+    parent: OfExecution,
+    services: Asked,
+    caller: Reader,  # noqa: ARG001 - says who may
+    query: Annotated[Query, Depends(query_of("filter", "orderBy", "pageSize", "pageToken"))],
+) -> dict[str, Any]:
     """One page of the suspensions of an execution."""
-    query = Query(request, ("filter", "orderBy", "pageSize", "pageToken"))
     name = _found(parent, services)
     wish = SuspensionWish(
         filter=query.text("filter"),
@@ -102,7 +106,7 @@ def list_suspensions(parent: OfExecution, request: Request, services: Asked, cal
     return document | ({"nextPageToken": next_token} if next_token else {})
 
 
-@router.post(_SUSPENSIONS + "/{suspension}:lift")
+@router.post(_SUSPENSIONS + "/{suspension}:lift", dependencies=[NO_QUERY])
 async def lift_suspension(
     request: Request,
     name: OfSuspension,
@@ -114,7 +118,7 @@ async def lift_suspension(
     return await once(request, services, caller, lambda _: lift(name, body, services, actor=caller.actor))
 
 
-@router.post(_SUSPENSIONS + "/{suspension}:resolve")
+@router.post(_SUSPENSIONS + "/{suspension}:resolve", dependencies=[NO_QUERY])
 async def resolve_suspension(
     request: Request,
     name: OfSuspension,

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -33,12 +33,14 @@ from orchestrator.wire.asking import Asked, Runner
 from orchestrator.wire.google.bodies import Timestamp, body_of
 from orchestrator.wire.google.envelope import UNIMPLEMENTED, GoogleJson, GoogleRoute, error_response
 from orchestrator.wire.google.inputs import INTEGRATION, MAX_WAIT_S, WAIT_S, Inputs, Timeout, start
-from orchestrator.wire.google.names import IntegrationName, OfIntegration
-from orchestrator.wire.google.queries import Query
+from orchestrator.wire.google.names import IntegrationName, OfIntegration, check_id
+from orchestrator.wire.google.queries import query_of
 from orchestrator.wire.google.results import to_outcome
 from orchestrator.wire.waiting import until_at_rest
 
 router = APIRouter(route_class=GoogleRoute)
+
+_QUERY: Final = [Depends(query_of("timeout"))]
 
 
 class CredentialMode(StrEnum):
@@ -61,8 +63,8 @@ class Trial(Inputs):
     credential_mode: CredentialMode = CredentialMode.UNSPECIFIED
 
 
-@router.post(INTEGRATION + ":test")
-@router.post(INTEGRATION + "/versions/{version}:test")
+@router.post(INTEGRATION + ":test", dependencies=_QUERY)
+@router.post(INTEGRATION + "/versions/{version}:test", dependencies=_QUERY)
 async def try_out(
     *,
     request: Request,
@@ -74,7 +76,6 @@ async def try_out(
     timeout_s: Timeout = WAIT_S,
 ) -> Response:
     """Run a definition that is not published."""
-    Query(request, ("timeout",))
     if body.test_mode or body.config_parameters:
         asked_for = "testMode" if body.test_mode else "configParameters"
         return error_response(
@@ -97,6 +98,7 @@ def _begin(body: Trial, parent: IntegrationName, version: str, services: Service
     if document.keys() - {"name"}:
         version_id = keep_trial(document, integration, services, place=place)
     elif named := version or _version_in(document):
+        check_id(named, "version", place="to be tried out")
         version_id = version_to_try(named, integration, services, place=place)
     else:
         (version_id,) = find_called(integration, body.trigger, services, place=place)

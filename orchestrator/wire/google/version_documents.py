@@ -71,7 +71,7 @@ def read_definition_body(body: object) -> dict[str, object]:
     """The document of an ``IntegrationVersion`` that came in.
 
     Raises:
-        InvalidPayload: it has fields that there are not.
+        InvalidRequest: it has fields that there are not.
     """
     read = read_message(body, "IntegrationVersion", place=PLACE)
     return {key: content for key, content in read.items() if key not in OURS_TO_SAY}

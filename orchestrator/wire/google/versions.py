@@ -8,9 +8,10 @@ product has that method, under ``products``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 
 from orchestrator.errors import InvalidValue
 from orchestrator.model.definition_text import read_document
@@ -21,15 +22,19 @@ from orchestrator.service import versions as service
 from orchestrator.service.submit import Place
 from orchestrator.service.versions import VersionAddress, VersionListWish
 from orchestrator.wire.asking import Asked, Definer, Reader
-from orchestrator.wire.google.definitions import read_message
+from orchestrator.wire.google.bodies import body_by, parse_json_body
+from orchestrator.wire.google.definitions import read_message, schema_of
 from orchestrator.wire.google.envelope import GoogleRoute
+from orchestrator.wire.google.queries import NO_QUERY, Query, query_of
 from orchestrator.wire.google.version_documents import (
+    PLACE,
     masked,
     parse_mask,
     patched,
     read_definition_body,
     to_integration_version,
 )
+from orchestrator.wire.google.violations import invalid
 
 router = APIRouter(route_class=GoogleRoute)
 
@@ -37,10 +42,9 @@ ANY_INTEGRATION: Final = "-"
 _LOCATION: Final = "/v1/projects/{project}/locations/{location}"
 _VERSIONS: Final = _LOCATION + "/integrations/{integration}/versions"
 _VERSION: Final = _VERSIONS + "/{version}"
+LISTED: Final = ("filter", "orderBy", "pageSize", "pageToken")
 _JSON: Final = ("", "FILE_FORMAT_UNSPECIFIED", "JSON")
 _FORMATS: Final = {**dict.fromkeys(_JSON, FileFormat.JSON), "YAML": FileFormat.YAML}
-
-Document = Annotated[dict[str, Any], Body()]
 
 
 # -- what a request names ----------------------------------------------------------------------------------------------
@@ -90,17 +94,45 @@ def _address(place: Within, integration: OneOrAny, version: str) -> VersionAddre
 Address = Annotated[VersionAddress, Depends(_address)]
 
 
-def _list_wish(
-    *,
-    wanted: Annotated[str, Query(alias="filter")] = "",
-    order_by: Annotated[str, Query(alias="orderBy")] = "",
-    page_size: Annotated[int, Query(alias="pageSize")] = 0,
-    page_token: Annotated[str, Query(alias="pageToken")] = "",
-) -> VersionListWish:
-    return VersionListWish(filter=wanted, order_by=order_by, page_size=page_size, page_token=page_token)
+def list_wish(query: Query) -> VersionListWish:
+    """Which page of a list is wanted.
+
+    Raises:
+        InvalidValue: its size is none.
+    """
+    return VersionListWish(
+        filter=query.text("filter"),
+        order_by=query.text("orderBy"),
+        page_size=query.page_size(),
+        page_token=query.text("pageToken"),
+    )
 
 
-ListWish = Annotated[VersionListWish, Depends(_list_wish)]
+# -- bodies ------------------------------------------------------------------------------------------------------------
+
+
+def _message(name: str) -> Any:
+    """What a handler depends on to be given a message of ``definitions``; an empty body is an empty one."""
+    return Depends(body_by(lambda content: read_message(parse_json_body(content), name), partial(schema_of, name)))
+
+
+def parse_definition_body(content: bytes) -> dict[str, object]:
+    """A definition, whose body must be there: an empty one would be a version without anything.
+
+    Raises:
+        InvalidRequest: there is none, or it has fields that there are not.
+    """
+    if not content.strip():
+        raise invalid(PLACE, f"Required field '{PLACE}' is missing.")
+    return read_definition_body(parse_json_body(content))
+
+
+Definition = Annotated[
+    dict[str, object], Depends(body_by(parse_definition_body, partial(schema_of, "IntegrationVersion")))
+]
+Upload = Annotated[dict[str, object], _message("UploadIntegrationVersionRequest")]
+Publish = Annotated[dict[str, object], _message("PublishIntegrationVersionRequest")]
+Nothing = _message("UnpublishIntegrationVersionRequest")
 
 
 def answer(document: Mapping[str, object]) -> Response:
@@ -111,10 +143,9 @@ def answer(document: Mapping[str, object]) -> Response:
 # -- verbs that have a path of their own; before the plain paths, which would take them for ids ------------------------
 
 
-@router.post(_VERSIONS + ":upload")
-def upload_version(body: Document, place: Within, integration: One, services: Asked, caller: Definer) -> Response:
+@router.post(_VERSIONS + ":upload", dependencies=[NO_QUERY])
+def upload_version(request: Upload, place: Within, integration: One, services: Asked, caller: Definer) -> Response:
     """Make a DRAFT of a definition in a text."""
-    request = read_message(body, "UploadIntegrationVersionRequest")
     _parse_format(request.get("fileFormat"))
     content = request.get("content")
     if not isinstance(content, str):
@@ -129,11 +160,10 @@ def download_version(
     address: Address,
     services: Asked,
     caller: Reader,  # noqa: ARG001 - says who may
-    file_format: Annotated[str, Query(alias="fileFormat")] = "",
-    files: Annotated[list[str] | None, Query()] = None,
+    query: Annotated[Query, Depends(query_of("fileFormat", "files"))],
 ) -> Response:
     """A version as text."""
-    chosen = _parse_format(file_format)
+    chosen, files = _parse_format(query.text("fileFormat")), query.texts("files")
     resource = to_integration_version(service.get_version(address, services))
     content = to_text(resource, chosen)
     if not files:
@@ -152,12 +182,9 @@ def _file(name: str, resource: Mapping[str, Any], file_format: FileFormat) -> di
     raise InvalidValue("files", repr(name)[:60], "INTEGRATION or INTEGRATION_CONFIG_VARIABLES")
 
 
-@router.post(_VERSION + ":publish")
-def publish_version(
-    address: Address, services: Asked, caller: Definer, body: Annotated[dict[str, Any] | None, Body()] = None
-) -> Response:
+@router.post(_VERSION + ":publish", dependencies=[NO_QUERY])
+def publish_version(address: Address, services: Asked, caller: Definer, request: Publish) -> Response:
     """Check a DRAFT or a SNAPSHOT, and make it the ACTIVE version."""
-    request = read_message(body or {}, "PublishIntegrationVersionRequest")
     config, validate_only = request.get("configParameters", {}), request.get("validateOnly", False)
     if not isinstance(config, Mapping) or not isinstance(validate_only, bool):
         raise InvalidValue("request", "other types", '{"configParameters": {...}, "validateOnly": true or false}')
@@ -165,14 +192,14 @@ def publish_version(
     return answer({})
 
 
-@router.post(_VERSION + ":unpublish")
+@router.post(_VERSION + ":unpublish", dependencies=[NO_QUERY, Nothing])
 def unpublish_version(address: Address, services: Asked, caller: Definer) -> Response:
     """Make the ACTIVE version a SNAPSHOT."""
     service.unpublish_version(address, services, actor=caller.actor)
     return answer({})
 
 
-@router.post(_VERSION + ":takeoverEditLock")
+@router.post(_VERSION + ":takeoverEditLock", dependencies=[NO_QUERY, Nothing])
 def take_over_edit_lock(address: Address, services: Asked, caller: Definer) -> Response:
     """Become the one who edits a DRAFT."""
     stored = service.take_edit_lock(address, services, actor=caller.actor)
@@ -185,24 +212,23 @@ def take_over_edit_lock(address: Address, services: Asked, caller: Definer) -> R
 @router.post(_VERSIONS)
 def create_version(
     *,
-    body: Document,
+    query: Annotated[Query, Depends(query_of("newIntegration", "createSampleIntegrations"))],
+    document: Definition,
     place: Within,
     integration: One,
     services: Asked,
     caller: Definer,
-    new_integration: Annotated[bool, Query(alias="newIntegration")] = False,
-    samples: Annotated[bool, Query(alias="createSampleIntegrations")] = False,
 ) -> Response:
     """Make a DRAFT."""
-    if samples:
+    if query.flag("createSampleIntegrations"):
         raise InvalidValue("createSampleIntegrations", "true", "false: there are no samples here")
     created = service.create_draft(
-        read_definition_body(body),
+        document,
         services,
         integration=integration,
         place=place,
         actor=caller.actor,
-        is_new=new_integration,
+        is_new=query.flag("newIntegration"),
     )
     return answer(to_integration_version(created))
 
@@ -210,21 +236,20 @@ def create_version(
 @router.get(_VERSIONS)
 def list_versions(
     *,
-    wish: ListWish,
+    query: Annotated[Query, Depends(query_of(*LISTED, "fieldMask"))],
     place: Within,
     integration: OneOrAny,
     services: Asked,
     caller: Reader,  # noqa: ARG001 - says who may
-    field_mask: Annotated[str, Query(alias="fieldMask")] = "",
 ) -> Response:
     """The versions of an integration, or of all (``-``), page by page."""
-    mask = parse_mask(field_mask, "fieldMask")
-    found, token = service.list_versions(wish, services, place=place, integration=integration)
+    mask = parse_mask(query.text("fieldMask"), "fieldMask")
+    found, token = service.list_versions(list_wish(query), services, place=place, integration=integration)
     page = [masked(to_integration_version(each), mask) for each in found]
     return answer({"integrationVersions": page} | ({"nextPageToken": token} if token else {}))
 
 
-@router.get(_VERSION)
+@router.get(_VERSION, dependencies=[NO_QUERY])
 def get_version(address: Address, services: Asked, caller: Reader) -> Response:  # noqa: ARG001 - says who may
     """One version, whatever its state."""
     return answer(to_integration_version(service.get_version(address, services)))
@@ -232,19 +257,19 @@ def get_version(address: Address, services: Asked, caller: Reader) -> Response: 
 
 @router.patch(_VERSION)
 def patch_version(
-    body: Document,
+    query: Annotated[Query, Depends(query_of("updateMask"))],
+    document: Definition,
     address: Address,
     services: Asked,
     caller: Definer,
-    update_mask: Annotated[str, Query(alias="updateMask")] = "",
 ) -> Response:
     """Change a DRAFT: the fields of the mask, or all that the body has."""
-    new, paths = read_definition_body(body), parse_mask(update_mask, "updateMask")
-    changed = service.patch_version(address, lambda old: patched(old, new, paths), services, actor=caller.actor)
+    paths = parse_mask(query.text("updateMask"), "updateMask")
+    changed = service.patch_version(address, lambda old: patched(old, document, paths), services, actor=caller.actor)
     return answer(to_integration_version(changed))
 
 
-@router.delete(_VERSION)
+@router.delete(_VERSION, dependencies=[NO_QUERY])
 def delete_version(address: Address, services: Asked, caller: Definer) -> Response:
     """Make a DRAFT or a SNAPSHOT ARCHIVED."""
     service.delete_version(address, services, actor=caller.actor)

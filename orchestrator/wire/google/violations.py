@@ -24,26 +24,31 @@ class Violation:
 
 
 class InvalidRequest(InputError):
-    """A request cannot be read; nothing was done."""
+    """A request cannot be read; nothing was done.
 
-    def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__(tuple(violations))
-        self.violations = tuple(violations)
+    Attributes:
+        violations: the first ones; ``MAX_VIOLATIONS`` at most are kept.
+        left_out: how many more there are.
+    """
+
+    def __init__(self, violations: Sequence[Violation], left_out: int = 0) -> None:
+        super().__init__(tuple(violations), left_out)
+        self.violations = tuple(violations[:MAX_VIOLATIONS])
+        self.left_out = left_out + len(violations) - len(self.violations)
 
     def __str__(self) -> str:
-        lines = [each.description for each in self.violations[:MAX_VIOLATIONS]]
-        left_out = len(self.violations) - len(lines)
-        return "\n".join([*lines, *([f"and {left_out:,} more"] if left_out else [])])
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A sentence for each, and how many more there are."""
+        lines = tuple(each.description for each in self.violations)
+        return (*lines, f"and {self.left_out:,} more") if self.left_out else lines
 
     def details(self) -> list[dict[str, Any]]:
         """What stands in ``details`` of the envelope."""
-        shown = self.violations[:MAX_VIOLATIONS]
-        return [
-            {
-                "@type": BAD_REQUEST,
-                "fieldViolations": [{"field": each.field, "description": each.description} for each in shown],
-            }
-        ]
+        shown = [{"field": each.field, "description": each.description} for each in self.violations]
+        return [{"@type": BAD_REQUEST, "fieldViolations": shown}]
 
 
 def invalid(field: str, description: str) -> InvalidRequest:

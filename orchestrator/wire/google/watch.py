@@ -42,7 +42,7 @@ from orchestrator.wire.google.envelope import GoogleRoute
 from orchestrator.wire.google.fields import timestamp
 from orchestrator.wire.google.known import known
 from orchestrator.wire.google.names import OfExecution
-from orchestrator.wire.google.queries import Query
+from orchestrator.wire.google.queries import NO_QUERY
 from orchestrator.wire.waiting import is_to_end, news
 
 router = APIRouter(route_class=GoogleRoute)
@@ -55,7 +55,10 @@ _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}  # a 
 # -- streaming -----------------------------------------------------------------------------------------------------
 
 
-@router.get("/v1/projects/{project}/locations/{location}/integrations/{integration}/executions/{execution}:watch")
+@router.get(
+    "/v1/projects/{project}/locations/{location}/integrations/{integration}/executions/{execution}:watch",
+    dependencies=[NO_QUERY],
+)
 async def watch_execution(
     *,
     request: Request,
@@ -65,7 +68,6 @@ async def watch_execution(
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:
     """What happens to an execution, as it happens, until it is over."""
-    Query(request, ())
     after, execution_id = _parse_id(last_event_id), await known(name, services)
     if last_event_id.strip().endswith(_END):
         return Response(status_code=204)

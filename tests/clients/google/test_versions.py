@@ -48,7 +48,7 @@ def state_of(google, version):
 def refused(request, code, *said):
     with pytest.raises(HttpError) as caught:
         request.execute()
-    assert (caught.value.status_code, caught.value.error_details) == (code, caught.value.reason)
+    assert caught.value.status_code == code
     for each in said:
         assert each in caught.value.reason
 
@@ -319,7 +319,7 @@ def test_versions_are_filtered(google, parent):
     refused(google.versions.list(parent=parent, filter="colour=red"), 400, "one of the fields integration")
     refused(google.versions.list(parent=parent, orderBy="colour"), 400, "order")
     refused(google.versions.list(parent=parent, pageToken="x"), 400, "page token")
-    refused(google.versions.list(parent=parent, pageSize=-1), 400, "page size")
+    refused(google.versions.list(parent=parent, pageSize=-1), 400, "pageSize")
 
 
 def test_integrations_are_listed_until_they_are_deleted(google, parent):

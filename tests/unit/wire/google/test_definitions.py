@@ -12,12 +12,12 @@ from orchestrator.wire.google.definitions import (
     GOOGLES,
     MESSAGES,
     OURS,
-    InvalidPayload,
     camel_definition,
     parse_table,
     read_message,
     unknown_names,
 )
+from orchestrator.wire.google.violations import InvalidRequest
 from tests.unit.factories import SAMPLES, needs_samples, sample_names
 from tests.unit.wire.google.documents import anything, names, plain, spelled
 
@@ -114,7 +114,7 @@ def test_a_name_that_there_is_not_is_refused_or_kept_as_it_is(found, pair, name)
     camel, _ = pair
     document = {**camel, name: found}
 
-    with pytest.raises(InvalidPayload) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         read_message(document, "IntegrationVersion", place=PLACE)
 
     said = f"Invalid JSON payload received. Unknown name \"{name}\" at 'integration_version': Cannot find field."
@@ -127,7 +127,7 @@ def test_a_name_that_there_is_not_is_refused_or_kept_as_it_is(found, pair, name)
 def test_anything_else_is_read_or_refused_and_breaks_nothing(document):
     """A document that was not checked is walked through all the same."""
     camel_definition(document)
-    with suppress(InvalidPayload):
+    with suppress(InvalidRequest):
         read_message(document, "IntegrationVersion", place=PLACE)
 
 
@@ -156,7 +156,7 @@ def test_anything_else_is_read_or_refused_and_breaks_nothing(document):
     ],
 )
 def test_the_lines_name_the_place(body, said):
-    with pytest.raises(InvalidPayload) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         read_message(body, "IntegrationVersion", place=PLACE)
 
     assert str(caught.value) == said
