@@ -12,8 +12,9 @@ checked. The results are the same, in the same order; and what a handler takes i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from fastapi import Request, Response
@@ -55,13 +56,18 @@ class Plain:
     _places: dict[Callable[..., Any], int] = field(default_factory=dict)  # of what each function makes
 
     @classmethod
-    def of(cls, handler: Callable[..., Any], path: str) -> Plain | None:
-        """How to call a handler of this path that answers a ``Response``; None if that is FastAPI's."""
+    def of(cls, handler: Callable[..., Any], path: str, before: Sequence[Depends] = ()) -> Plain | None:
+        """How to call a handler of this path that answers a ``Response``; None if that is FastAPI's.
+
+        ``before`` has what its route depends on without handing it on.
+        """
         plain = cls(path)
         try:
             answer = get_type_hints(handler).get("return")
             if not (isinstance(answer, type) and issubclass(answer, Response)):
                 return None
+            for each in before:
+                plain._add(_function_of(each))
             plain._add(handler)
         except _NotPlain:
             return None
@@ -85,7 +91,8 @@ class Plain:
             return self._places[function]
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise _NotPlain
-        hints, parameters = get_type_hints(function, include_extras=True), inspect.signature(function).parameters
+        named = function.func if isinstance(function, partial) else function
+        hints, parameters = get_type_hints(named, include_extras=True), inspect.signature(function).parameters
         arguments = tuple((name, self._source(each, hints.get(name))) for name, each in parameters.items())
         self._calls.append(_Call(function, inspect.iscoroutinefunction(function), arguments))
         self._places[function] = len(self._calls) - 1
@@ -99,13 +106,20 @@ class Plain:
             return lambda request, made: request.path_params[name]  # noqa: ARG005
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
         match marks:
-            case (Depends(dependency=function, use_cache=True),) if type(marks[0]) is Depends and function is not None:
-                place = self._add(function)
+            case (Depends(),):
+                place = self._add(_function_of(marks[0]))
                 return lambda request, made: made[place]  # noqa: ARG005
             case (Query(alias=None, validation_alias=None),) if default is None:
                 self.optional.add(name)
                 return _none
         raise _NotPlain
+
+
+def _function_of(depends: Depends) -> Callable[..., Any]:
+    """What is called for it, once a request."""
+    if type(depends) is not Depends or depends.dependency is None or not depends.use_cache:
+        raise _NotPlain
+    return depends.dependency
 
 
 def _request(request: Request, made: list[Any]) -> Request:  # noqa: ARG001

@@ -29,6 +29,7 @@ from orchestrator.model.json_text import to_json_text
 from orchestrator.service.suspensions import MayNotResolve, SuspensionNotFound
 from orchestrator.wire.google import masks
 from orchestrator.wire.google.arguments import Plain
+from orchestrator.wire.google.openapi import ERRORS, described
 from orchestrator.wire.google.surface import answer_of
 from orchestrator.wire.google.violations import InvalidRequest
 
@@ -158,10 +159,12 @@ class GoogleRoute(APIRoute):
     takes_colons = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """As ever, with ``GoogleJson`` unless something else is asked for."""
+        """As ever, with ``GoogleJson`` unless something else is asked for, and with its body and query described."""
         if isinstance(options.get("response_class"), DefaultPlaceholder):
             options["response_class"] = GoogleJson
+        options["responses"] = {"default": ERRORS, **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
+        self.openapi_extra = described(self.dependant)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As ever, but ``{execution}`` is not ``ID:cancel``."""
@@ -173,7 +176,7 @@ class GoogleRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, with its errors in the envelope and its answer within ``fields``."""
-        handler, plain = super().get_route_handler(), Plain.of(self.endpoint, self.path)
+        handler, plain = super().get_route_handler(), Plain.of(self.endpoint, self.path, self.dependencies)
 
         async def handle(request: Request) -> Response:
             if request.scope.get(RAW):
