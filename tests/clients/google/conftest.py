@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,8 +44,14 @@ class Google:
 @pytest.fixture(scope="module")
 def google(tmp_path_factory) -> Iterator[Google]:
     """SQLite, a private Redis, a worker of the executor "default", the API server, no keys wanted."""
-    folder = tmp_path_factory.mktemp("google")
-    with running_system(folder, database="sqlite", broker_url=redis_url(), include=INCLUDE, workers=0) as system:
+    with running_google(tmp_path_factory.mktemp("google"), database="sqlite") as found:
+        yield found
+
+
+@contextmanager
+def running_google(folder: Path, *, database: str) -> Iterator[Google]:
+    """The same over "sqlite" or "postgres"."""
+    with running_system(folder, database=database, broker_url=redis_url(), include=INCLUDE, workers=0) as system:
         system.start_worker("default")
         with served(system) as url, client_of(url) as client:
             yield Google(system, url, client)
