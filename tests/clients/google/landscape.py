@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from orchestrator.store.tables import executions, history, suspensions, versions
-from tests.clients.google.conftest import LOCATION, Google
+from tests.clients.google.conftest import Google
 from tests.clients.google.running import name_of, published, schedule
 from tests.flows import flow, parameter, task
 
@@ -38,8 +38,10 @@ class Landscape:
 def laid_out(google: Google) -> Landscape:
     """Publish, run, schedule and suspend."""
     client = google.system.client
-    takes = [parameter("qty", "INT_VALUE", direction="IN", default=1), parameter("event", "JSON_VALUE", direction="IN")]
-    takes[1]["defaultValue"] = {"jsonValue": "{}"}
+    takes = [
+        parameter("qty", "INT_VALUE", direction="IN", default=1),
+        parameter("event", "JSON_VALUE", direction="IN", default={}),
+    ]
     land = published(google, "land", task(1), parameters=takes)
     asks = published(google, "asks", task(1, "SuspensionTask", takes={"isApproved": "$yes$"}), parameters=[YES])
     over = client.wait(client.submit("land"))
@@ -68,6 +70,3 @@ def id_of(name: str) -> str:
 def stored(google: Google) -> list[int]:
     """How many rows there are of what requests make."""
     return [google.system.rows(sa.select(sa.func.count()).select_from(each))[0][0] for each in TABLES]
-
-
-__all__ = ["LOCATION", "Landscape", "id_of", "laid_out", "stored"]

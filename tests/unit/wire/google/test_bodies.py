@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from orchestrator.model.values import DataType, Value
-from orchestrator.wire.google.bodies import Body, Timestamp, ValueType, body_of, parse_body
+from orchestrator.wire.google.bodies import (
+    MAX_ENTRIES,
+    Body,
+    Timestamp,
+    ValueType,
+    body_of,
+    parse_body,
+    parse_json_body,
+)
 from orchestrator.wire.google.envelope import GoogleRoute
-from orchestrator.wire.google.violations import InvalidRequest
+from orchestrator.wire.google.inputs import Inputs
+from orchestrator.wire.google.violations import MAX_VIOLATIONS, InvalidRequest
 from tests.unit.wire.asking import ask
 
 
@@ -167,3 +176,41 @@ def test_a_handler_gets_its_body_and_a_refusal_its_details():
     assert answer.status_code == 400
     assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
     assert answer.json()["error"]["details"][0]["fieldViolations"][0]["field"] == ""
+
+
+# -- more than can be told -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {str(number): 1 for number in range(MAX_ENTRIES + 1)},
+        {"inputParameters": {str(number): 1 for number in range(MAX_ENTRIES + 1)}},
+        {"parameterEntries": [1] * (MAX_ENTRIES + 1)},
+        {"parameters": {"parameters": [1] * (MAX_ENTRIES + 1)}},
+    ],
+)
+def test_what_has_too_many_entries_is_not_looked_into(body):
+    with pytest.raises(
+        InvalidRequest, match=f"found {MAX_ENTRIES + 1:,} .*, expected at most {MAX_ENTRIES:,}"
+    ) as caught:
+        parse_body(json.dumps(body).encode(), Inputs)
+
+    assert len(caught.value.lines) == 1
+
+
+def test_of_many_faults_the_first_ones_are_told_and_the_others_counted():
+    body = {str(number): 1 for number in range(MAX_ENTRIES)}
+
+    with pytest.raises(InvalidRequest) as caught:
+        parse_body(json.dumps(body).encode(), Inputs)
+
+    assert len(caught.value.violations) == MAX_VIOLATIONS
+    assert caught.value.lines[-1] == f"and {MAX_ENTRIES - MAX_VIOLATIONS:,} more"
+    assert type(caught.value)(*caught.value.args).lines == caught.value.lines
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1e999}', b'{"a": -1e999}', b'{"a": NaN}', b'{"a": ' + b"[" * 5_000])
+def test_numbers_that_are_none_and_nesting_without_end_are_no_json(content):
+    with pytest.raises(InvalidRequest, match="Invalid JSON payload received"):
+        parse_json_body(content)
