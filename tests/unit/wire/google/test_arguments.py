@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import pytest
@@ -98,6 +99,29 @@ def test_a_handler_gets_what_fastapi_would_have_given_it_in_the_same_order(path,
     assert (found.status_code, found.json()) == (200, expected.json())
     assert calls == CALLS
     assert len(CALLS) == 2, "what two of them need is made once"
+
+
+async def of_name(name: str, request: Request) -> str:
+    CALLS.append(f"{name} {request.method}")
+    return name
+
+
+async def with_partial(made: Annotated[str, Depends(partial(of_name, "made"))]) -> Response:
+    return GoogleJson(made)
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, GoogleRoute])
+def test_what_a_route_depends_on_is_called_before_its_handler(route_class):
+    router = APIRouter(route_class=route_class)
+    router.get(PATH, dependencies=[Depends(partial(of_name, "route"))])(with_partial)
+    app = FastAPI()
+    app.include_router(router)
+
+    assert ask(app, "GET", "/v1/projects/p/things/t").json() == "made"
+    assert CALLS == ["route GET", "made GET"]
+    if route_class is GoogleRoute:
+        assert Plain.of(with_partial, PATH, [Depends(partial(of_name, "route"))]) is not None
+        assert Plain.of(with_partial, PATH, [Depends(closing)]) is None
 
 
 def test_a_query_parameter_that_is_given_is_checked():
