@@ -71,7 +71,14 @@ class System:
 
 @contextmanager
 def running_system(
-    folder: Path, *, database: str, broker_url: str, include: Sequence[str] = (), workers: int = 1, concurrency: int = 2
+    folder: Path,
+    *,
+    database: str,
+    broker_url: str,
+    include: Sequence[str] = (),
+    workers: int = 1,
+    concurrency: int = 2,
+    **more: Any,
 ) -> Iterator[System]:
     """A system with workers for its own executor.
 
@@ -81,6 +88,7 @@ def running_system(
         broker_url: of Redis or RabbitMQ.
         include: modules with task types.
         workers: how many worker processes, with ``concurrency`` pool processes each.
+        more: settings.
     """
     executor = f"test-{uuid.uuid4().hex[:12]}"
     with ExitStack() as stack:
@@ -90,6 +98,7 @@ def running_system(
             broker_url=broker_url,
             database_url=opened.url.render_as_string(hide_password=False),
             include=tuple(include),
+            **more,
         )
         if broker_url.startswith("amqp"):
             stack.callback(_delete_queue, broker_url, queue_of(executor))

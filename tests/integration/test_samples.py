@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from orchestrator.errors import InvalidDefinition
 from orchestrator.model.execution import Execution
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.settings import Settings
+from tests.integration.sample_stand_in import outside
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 LIMIT_S = 60.0
@@ -28,42 +26,12 @@ pytestmark = [
 ]
 
 
-class _Outside(BaseHTTPRequestHandler):
-    """What the samples call: an echo, a document, and a server that always answers 400."""
-
-    def do_GET(self) -> None:
-        if self.path == "/status/400":
-            self._answer(400, b"no")
-        else:
-            self._answer(200, json.dumps({"firstName": "john", "lastName": "doe", "city": "San Jose"}).encode())
-
-    def do_POST(self) -> None:
-        self._answer(200, self.rfile.read(int(self.headers["Content-Length"])))
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def outside() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Outside) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def orchestrator(outside: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
-    overrides = {"https://mocktarget.apigee.net": outside, "https://httpbin.org": outside}
-    settings = Settings(home=tmp_path_factory.mktemp("home"), url_overrides=overrides, concurrency=2)
-    with Orchestrator(settings) as opened:
-        yield opened
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
+    with outside() as overrides:
+        settings = Settings(home=tmp_path_factory.mktemp("home"), url_overrides=overrides, concurrency=2)
+        with Orchestrator(settings) as opened:
+            yield opened
 
 
 def run(orchestrator: Orchestrator, name: str, *, trigger: str | None = None, **parameters: object) -> Execution:

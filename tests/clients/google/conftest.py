@@ -49,9 +49,10 @@ def google(tmp_path_factory) -> Iterator[Google]:
 
 
 @contextmanager
-def running_google(folder: Path, *, database: str) -> Iterator[Google]:
-    """The same over "sqlite" or "postgres"."""
-    with running_system(folder, database=database, broker_url=redis_url(), include=INCLUDE, workers=0) as system:
+def running_google(folder: Path, *, database: str, **more: Any) -> Iterator[Google]:
+    """The same over "sqlite" or "postgres", with more settings."""
+    options = {"broker_url": redis_url(), "include": INCLUDE, "workers": 0, **more}
+    with running_system(folder, database=database, **options) as system:
         system.start_worker("default")
         with served(system) as url, client_of(url) as client:
             yield Google(system, url, client)
