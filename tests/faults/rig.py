@@ -67,6 +67,11 @@ class Rig:
         self.workers.append(worker)
         return worker
 
+    def only_worker(self, **changes):
+        """A new one, at work, instead of those that are there."""
+        self.dismiss_all()
+        return self.start_worker(**changes).wait_until_ready()
+
     def supervise(self):
         """Start a worker for each one that is dead."""
         for dead in [each for each in self.workers if not each.is_alive()]:

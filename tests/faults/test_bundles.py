@@ -35,11 +35,6 @@ def books(rig):
     rig.check()
 
 
-def only_worker(rig, **changes):
-    rig.dismiss_all()
-    return rig.start_worker(**changes).wait_until_ready()
-
-
 def submit(rig, name, *, does="", ends=(ExecutionState.SUCCEEDED,)):
     inputs = [{"item": item} for item in range(COUNT)]
     ids = rig.client.submit_many(light_item(rig, name, does=does), inputs, executor=rig.executor)
@@ -62,7 +57,7 @@ def wait_for_all(rig, ids):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_process_that_dies_of_a_bundle_loses_and_doubles_nothing(rig, moment):
-    only_worker(rig, failpoints=MOMENTS[moment])
+    rig.only_worker(failpoints=MOMENTS[moment])
 
     ids = submit(rig, "around-a-bundle")
     wait_for_all(rig, ids)
@@ -72,7 +67,7 @@ def test_a_process_that_dies_of_a_bundle_loses_and_doubles_nothing(rig, moment):
 
 def test_an_execution_that_kills_its_process_keeps_no_other_from_its_end(rig):
     """The bundle falls apart at the first loss; from there on it loses nothing but itself."""
-    only_worker(rig)
+    rig.only_worker()
 
     ids = submit(rig, "poisoned", does="die:7:2")
     wait_for_all(rig, ids)
@@ -93,7 +88,7 @@ def test_when_the_messages_of_bundles_are_lost_all_run(rig, what):
             rig.client.kill(each)
     assert lose_messages(rig) == 8
 
-    only_worker(rig)
+    rig.only_worker()
     wait_for_all(rig, ids)
 
     killed = firsts if what == "the first of each" else set()
@@ -101,7 +96,7 @@ def test_when_the_messages_of_bundles_are_lost_all_run(rig, what):
 
 
 def test_a_kill_of_what_a_dead_worker_ran_in_a_bundle_ends_it(rig):
-    worker = only_worker(rig, failpoints="bundle.execution=hang@5", concurrency=1)  # so all that is held is in there
+    worker = rig.only_worker(failpoints="bundle.execution=hang@5", concurrency=1)  # so all that is held is in there
     ids = submit(rig, "killed", ends=[ExecutionState.SUCCEEDED, ExecutionState.CANCELLED])
     until(lambda: worker.says("failpoint reached"), what="a worker amid a bundle")
     held = [row.execution_id for row in rig.live() if row.worker is not None]
@@ -115,7 +110,7 @@ def test_a_kill_of_what_a_dead_worker_ran_in_a_bundle_ends_it(rig):
 
 
 def test_what_a_stopping_worker_has_left_of_a_bundle_goes_to_another_and_is_no_loss(rig):
-    worker = only_worker(rig, failpoints="bundle.execution=hang@5")
+    worker = rig.only_worker(failpoints="bundle.execution=hang@5")
     ids = submit(rig, "left")
     until(lambda: worker.says("failpoint reached"), what="a worker amid a bundle")
     rig.start_worker().wait_until_ready()

@@ -34,14 +34,9 @@ def books(rig):
     rig.check()
 
 
-def only_worker(rig, **changes):
-    rig.dismiss_all()
-    return rig.start_worker(**changes).wait_until_ready()
-
-
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_process_that_dies_of_a_chunk_loses_and_doubles_nothing(rig, moment):
-    only_worker(rig, failpoints=MOMENTS[moment])
+    rig.only_worker(failpoints=MOMENTS[moment])
 
     execution = rig.execute(light_fan_out(rig, "around-a-chunk", WIDTH))
 
@@ -50,7 +45,7 @@ def test_a_process_that_dies_of_a_chunk_loses_and_doubles_nothing(rig, moment):
 
 
 def test_a_child_that_kills_its_process_every_time_keeps_no_other_from_its_end(rig):
-    only_worker(rig)
+    rig.only_worker()
 
     execution = rig.execute(light_fan_out(rig, "poisoned", WIDTH, does="die:7:4"))
 
@@ -61,7 +56,7 @@ def test_a_child_that_kills_its_process_every_time_keeps_no_other_from_its_end(r
 
 
 def test_a_kill_of_what_a_dead_worker_ran_in_chunks_ends_it(rig):
-    worker = only_worker(rig, failpoints="chunk.child=hang@50")
+    worker = rig.only_worker(failpoints="chunk.child=hang@50")
     execution_id = rig.submit(light_fan_out(rig, "killed-chunks", WIDTH), ends=[ExecutionState.CANCELLED])
     until(lambda: worker.says("failpoint reached"), what="a worker amid a chunk")
 
@@ -75,7 +70,7 @@ def test_a_kill_of_what_a_dead_worker_ran_in_chunks_ends_it(rig):
 
 def test_what_a_stopping_worker_has_left_of_a_chunk_goes_to_another_and_is_no_loss(rig):
     """Its code is ended as by a stop, what was over by then counts, and the rest is given back."""
-    worker = only_worker(rig, failpoints="chunk.child=hang@50")
+    worker = rig.only_worker(failpoints="chunk.child=hang@50")
     execution_id = rig.submit(light_fan_out(rig, "left", WIDTH))
     until(lambda: worker.says("failpoint reached"), what="a worker amid a chunk")
     rig.start_worker().wait_until_ready()

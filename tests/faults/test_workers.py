@@ -42,12 +42,6 @@ def label():
     return uuid.uuid4().hex[:8]
 
 
-def only_worker(rig, **changes):
-    """A new one instead of those that are there."""
-    rig.dismiss_all()
-    return rig.start_worker(**changes).wait_until_ready()
-
-
 # -- a process of the pool -----------------------------------------------------------------------------------------
 
 
@@ -84,7 +78,7 @@ def test_a_task_that_kills_its_process_every_time_is_quarantined_and_others_run(
 @pytest.mark.parametrize("moment", AROUND_A_COMMIT)
 def test_a_process_that_is_killed_around_its_commits_loses_and_doubles_nothing(rig, moment):
     """Twice on the way through a chord and its join. The killed one may be the worker's main process: it recovers."""
-    only_worker(rig, failpoints=AROUND_A_COMMIT[moment])
+    rig.only_worker(failpoints=AROUND_A_COMMIT[moment])
 
     execution = rig.execute(fan_out(rig, "around", 3))
 
@@ -94,7 +88,7 @@ def test_a_process_that_is_killed_around_its_commits_loses_and_doubles_nothing(r
 
 @pytest.mark.parametrize("action", ["exit", "term"])
 def test_a_signal_amid_a_transaction_leaves_no_task_in_process(rig, action):
-    only_worker(rig, failpoints=f"commit.inside={action}@2")
+    rig.only_worker(failpoints=f"commit.inside={action}@2")
 
     execution = rig.execute(chain(rig, "signalled", 3))
 
@@ -106,7 +100,7 @@ def test_a_signal_amid_a_transaction_leaves_no_task_in_process(rig, action):
 
 @ON_BOTH
 def test_another_worker_goes_on_with_what_a_killed_one_ran(rig, label):
-    worker = only_worker(rig)
+    worker = rig.only_worker()
     execution_id = rig.submit(held(rig, "moved", label))
     rig.ledger.wait_for(label)
     rig.start_worker().wait_until_ready()
@@ -122,7 +116,7 @@ def test_another_worker_goes_on_with_what_a_killed_one_ran(rig, label):
 
 @pytest.mark.parametrize("point", ["commit.after", "publish.message"])
 def test_a_worker_that_is_killed_with_all_its_processes_is_made_up_for_by_the_next(rig, point):
-    only_worker(rig, failpoints=f"{point}=kill9-parent@3")
+    rig.only_worker(failpoints=f"{point}=kill9-parent@3")
 
     execution = rig.execute(fan_out(rig, "whole", 3))
 
@@ -131,7 +125,7 @@ def test_a_worker_that_is_killed_with_all_its_processes_is_made_up_for_by_the_ne
 
 def test_a_message_that_a_worker_took_along_into_death_is_sent_again(rig, label):
     """Redis hands a message over and forgets it: the reply lies in the socket of a worker that never reads it."""
-    worker = only_worker(rig)
+    worker = rig.only_worker()
     worker.pause()
     execution_id = rig.submit(flow("in-flight", rig.ledger.task(1, label=label)))
 
@@ -143,7 +137,7 @@ def test_a_message_that_a_worker_took_along_into_death_is_sent_again(rig, label)
 
 
 def test_all_workers_at_once_are_made_up_for_by_new_ones(rig, label):
-    worker, other = only_worker(rig), rig.start_worker().wait_until_ready()
+    worker, other = rig.only_worker(), rig.start_worker().wait_until_ready()
     execution_id = rig.submit(fan_out(rig, f"all-{label}", 6, does="hold"))
     rig.ledger.wait_for(f"all-{label}-child", tries=4)
 
@@ -158,7 +152,7 @@ def test_all_workers_at_once_are_made_up_for_by_new_ones(rig, label):
 
 def test_of_two_workers_with_one_node_name_only_the_dead_one_loses_its_work(rig, label):
     """They are told apart by their boots: both are called EXECUTOR@HOST."""
-    first, second = only_worker(rig), rig.start_worker().wait_until_ready()
+    first, second = rig.only_worker(), rig.start_worker().wait_until_ready()
     execution_id = rig.submit(fan_out(rig, f"twins-{label}", 4, does="hold"))
     lines = [rig.ledger.wait_for(f"twins-{label}-child", tries) for tries in range(1, 5)]
     lost = {line.execution_id for line in lines if line.pid in first.pool()}
@@ -177,7 +171,7 @@ def test_of_two_workers_with_one_node_name_only_the_dead_one_loses_its_work(rig,
 
 
 def test_a_worker_that_was_stopped_for_long_cannot_write_what_was_given_to_another(rig, label):
-    worker = only_worker(rig, is_elsewhere=True)
+    worker = rig.only_worker(is_elsewhere=True)
     execution_id = rig.submit(held(rig, "zombie", label))
     rig.ledger.wait_for(label)
     rig.start_worker().wait_until_ready()
@@ -198,7 +192,7 @@ def test_a_worker_that_was_stopped_for_long_cannot_write_what_was_given_to_anoth
 
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM], [signal.SIGQUIT]], ids=str)
 def test_a_worker_that_is_told_to_stop_under_load_loses_nothing(rig, numbers):
-    worker = only_worker(rig)
+    worker = rig.only_worker()
     rig.start_worker().wait_until_ready()
     ids = [rig.submit(chain(rig, "load", 4, does="sleep:0.1")) for _ in range(4)]
     before = len(rig.ledger.lines())
@@ -213,7 +207,7 @@ def test_a_worker_that_is_told_to_stop_under_load_loses_nothing(rig, numbers):
 
 
 def test_what_a_stopping_worker_does_not_finish_in_time_goes_to_another(rig, label):
-    worker = only_worker(rig)
+    worker = rig.only_worker()
     execution_id = rig.submit(held(rig, "unfinished", label))
     rig.ledger.wait_for(label)
     rig.start_worker().wait_until_ready()
