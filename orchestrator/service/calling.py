@@ -118,12 +118,11 @@ def find_called(integration: str, trigger_id: str, services: Services, *, place:
     """
     if not trigger_id:
         raise InvalidValue("triggerId", "nothing", "the id of a trigger, such as api_trigger/NAME")
-    store = CallableVersions(services.store.database)
     where = {"project": place.project, "location": place.location}
     if integration == ALL:
-        found = store.published_with(trigger_id, **where)
+        found = CallableVersions(services.store.database).published_with(trigger_id, **where)
     else:
-        named = store.published(integration=integration, **where)
+        named = services.versions.published(integration, **where)
         found = () if named is None else (named,)
     if not found:
         raise IntegrationNotFound(integration, trigger_id)

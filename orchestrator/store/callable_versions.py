@@ -28,16 +28,6 @@ class CallableVersions:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def published(self, *, project: str, location: str, integration: str) -> str | None:
-        """The id of the published version of an integration, by its name alone."""
-        named = sa.select(versions.c.id).where(
-            *_in(project, location),
-            versions.c.integration == integration,
-            versions.c.state == VersionState.ACTIVE.value,
-        )
-        with self.database.read() as connection:
-            return connection.execute(named).scalar_one_or_none()
-
     def published_with(self, trigger_id: str, *, project: str, location: str) -> Sequence[str]:
         """The ids of all published versions that have a trigger, by the name of their integration."""
         ids = [trigger_id, API_TRIGGER_PREFIX + trigger_id]

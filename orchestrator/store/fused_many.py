@@ -28,7 +28,6 @@ from orchestrator.store.kinds import AttemptKey, owner_of
 from orchestrator.store.rows import Claimed, StoredExecution, dump_parameters, load_parameters, to_stored
 from orchestrator.store.tables import executions
 
-_DIVISION_BY_ZERO: Final = "22012"
 _OWN: Final = ("id", "revision", "progress", "request", "created_at", "updated_at", "request_id", "is_limited")
 _SHARED: Final = tuple(each.name for each in executions.c if each.name not in _OWN)
 _ATTEMPT: Final = ("task_number", "attempt", "attempt_executor")
@@ -157,7 +156,7 @@ def commit(database: Database, changes: Sequence[Commit]) -> Written:
         with database.autocommit() as cursor:
             written, _ = cursor.execute(_COMMIT, _values(changes)).fetchone()
     except Exception as error:
-        if getattr(error, "sqlstate", None) != _DIVISION_BY_ZERO:
+        if getattr(error, "sqlstate", None) != fused.DIVISION_BY_ZERO:
             raise
         written = []
     missing = {each.execution.id for each in changes}.difference(written)

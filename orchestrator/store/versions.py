@@ -226,6 +226,12 @@ class VersionStore:
             raise VersionNotFound(integration or "-", version_id)
         return to_stored_version(row)
 
+    def published(self, integration: str, *, project: str, location: str) -> str | None:
+        """The id of the published version of an integration, by its name alone; None if there is none."""
+        named = {"b_project": project, "b_location": location, "b_integration": integration}
+        with self.database.read() as connection:
+            return connection.execute(_NAMED, named).scalar_one_or_none()
+
     def find(self, integration: str, *, trigger_id: str, project: str, location: str) -> str:
         """The id of the published version of an integration, by its name; else of the only one that has the trigger.
 
@@ -234,12 +240,12 @@ class VersionStore:
         Raises:
             IntegrationNotFound: neither finds exactly one.
         """
-        place = {"b_project": project, "b_location": location}
+        named = self.published(integration, project=project, location=location)
+        if named is not None:
+            return named
+        entered = {"b_project": project, "b_location": location, "b_trigger_id": trigger_id}
         with self.database.read() as connection:
-            named = connection.execute(_NAMED, place | {"b_integration": integration}).scalar_one_or_none()
-            if named is not None:
-                return str(named)
-            ids = connection.execute(_ENTERED, place | {"b_trigger_id": trigger_id}).scalars().all()
+            ids = connection.execute(_ENTERED, entered).scalars().all()
         if not trigger_id or len(ids) != 1:
             raise IntegrationNotFound(integration, trigger_id)
         return str(ids[0])

@@ -26,13 +26,12 @@ from orchestrator.errors import KeyMissing, KeyRefused, KeysDiffer, Orchestrator
 from orchestrator.model.keys import NOBODY, Caller, parse_key
 from orchestrator.service.keys import authenticate
 from orchestrator.service.services import Services
-from orchestrator.wire.google.envelope import Status, error_response, status_of
+from orchestrator.wire.google.envelope import UNAUTHENTICATED, error_response, status_of
 
 log = logging.getLogger(__name__)
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 BATCH: Final = "/batch"
-_UNAUTHENTICATED: Final = Status(401, "UNAUTHENTICATED")
 _HEADERS: Final = ("x-api-key", "x-goog-api-key")  # the second is what google.auth.api_key sends
 _IN_URL: Final = frozenset({"key", "access_token", "oauth_token"})
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -142,6 +141,6 @@ def _log_refusal(error: OrchestratorError, scope: Scope) -> None:
 def _refusal(error: OrchestratorError, *, is_google: bool) -> JSONResponse:
     if is_google or not isinstance(error, KeyRefused):
         return error_response(status_of(error), str(error))
-    response = error_response(_UNAUTHENTICATED, str(error))
+    response = error_response(UNAUTHENTICATED, str(error))
     response.headers["WWW-Authenticate"] = "Bearer"
     return response

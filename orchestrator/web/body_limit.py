@@ -15,7 +15,8 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.web.refusals import TOO_LARGE, refusal
+from orchestrator.web.refusals import refusal
+from orchestrator.wire.google.envelope import TOO_LARGE
 
 _DROPPED_LIMITS: Final = 4
 _DROPPED_S: Final = 10.0

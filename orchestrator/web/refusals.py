@@ -21,9 +21,8 @@ from orchestrator.wire.google.envelope import Status
 _GOOGLES: Final = ("/v1/projects/", "/v2/projects/", "/batch")
 _REQUEST_INFO: Final = "type.googleapis.com/google.rpc.RequestInfo"
 
-TOO_LARGE: Final = Status(413, "INVALID_ARGUMENT")
 _STATUSES: Final = {
-    401: Status(401, "UNAUTHENTICATED"),
+    401: envelope.UNAUTHENTICATED,
     403: envelope.PERMISSION_DENIED,
     404: envelope.NOT_FOUND,
     405: Status(405, "UNIMPLEMENTED"),

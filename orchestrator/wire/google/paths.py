@@ -18,12 +18,11 @@ from urllib.parse import quote
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.wire.google.envelope import INVALID_ARGUMENT, RAW, Status, error_response
+from orchestrator.wire.google.envelope import INVALID_ARGUMENT, RAW, TOO_LARGE, error_response
 
 PREFIX: Final = "/v1/projects/"
 MAX_FORM: Final = 1_000_000  # bytes of a query that comes as a form
 METHODS: Final = frozenset({"GET", "PUT", "PATCH", "DELETE"})  # what a POST may stand for
-TOO_LARGE: Final = Status(413, "INVALID_ARGUMENT")
 _VERB_AFTER_SLASH: Final = re.compile(r"/+(:[A-Za-z]+)$")
 _PRODUCT: Final = re.compile(r"^(/v1/projects/[^/]+/locations/[^/]+)/products/[^/]+(?=/)")
 

@@ -31,6 +31,7 @@ from orchestrator.wire.google.envelope import (
     NOT_FOUND,
     PERMISSION_DENIED,
     RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
     GoogleJson,
     Status,
     error_response,
@@ -47,7 +48,7 @@ _CHOSEN: Final = {
     each.code: each
     for each in (
         INVALID_ARGUMENT,
-        Status(401, "UNAUTHENTICATED"),
+        UNAUTHENTICATED,
         PERMISSION_DENIED,
         NOT_FOUND,
         ALREADY_EXISTS,
