@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import sqlalchemy as sa
 
@@ -24,6 +24,8 @@ from orchestrator.store.forks import FORK_GATE
 
 if TYPE_CHECKING:
     import sqlite3  # 1 MB: it is loaded where the database is one
+
+    from orchestrator.store.direct import Direct
 
 _BUSY_TIMEOUT_MS: Final = 30_000
 _CONNECT_TIMEOUT_S: Final = 5
@@ -74,18 +76,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def autocommit(self) -> Iterator[Any]:
-        """A cursor of PostgreSQL's driver; each statement is a transaction of its own.
+    def autocommit(self) -> Iterator[Direct]:
+        """A connection to PostgreSQL; each statement is a transaction of its own.
 
         Without SQLAlchemy around it, which takes longer over a small statement than the server.
         """
         connection = None
         try:
             connection = self._take()
-            yield connection.cursor()
+            yield self._direct(connection)
         except self._driver.Error as error:
-            if connection is not None and self.engine.dialect.is_disconnect(error, connection.driver_connection, None):
-                connection.invalidate(error)
             if isinstance(error, self._driver.IntegrityError):
                 raise sa.exc.IntegrityError(None, None, error) from error  # as from every other statement
             if not self._is_passing(error):
@@ -93,7 +93,17 @@ class Database:
             raise self._away(error) from error
         finally:
             if connection is not None:
+                if connection.driver_connection.closed:
+                    connection.invalidate()
                 self._put_back(connection)
+
+    def _direct(self, connection: Any) -> Direct:
+        direct = connection.info.get("direct")
+        if direct is None:
+            from orchestrator.store.direct import Direct  # imports the driver
+
+            direct = connection.info["direct"] = Direct(connection.driver_connection)
+        return cast("Direct", direct)
 
     def keep_connection(self) -> None:
         """Have this thread keep a connection between its ``autocommit`` statements, until it does something else here.

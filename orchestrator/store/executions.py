@@ -107,10 +107,6 @@ _FIND_PARAMETERS: Final = sa.select(parameters).where(parameters.c.execution_id.
 _HOLDERS: Final = (live_attempts.c.worker, chunks.c.worker)
 
 
-class _NotNow(Exception):
-    """Rolls the transaction of a claim back."""
-
-
 class ExecutionStore:
     """Creates, claims and commits executions in one database."""
 
@@ -189,31 +185,20 @@ class ExecutionStore:
             return fused.claim(self.database, key, worker=worker, is_again=is_again)
         # Not durable: a claim that a crash of the database undoes leaves the attempt to be claimed again, and fences
         # off the worker that had it. Whatever the attempt leads to is committed after it, and so not kept without it.
-        with suppress(_NotNow), self.database.begin(is_durable=False) as connection:
-            statement = _CLAIM_AGAIN if is_again else _CLAIM_FREE
-            taken = connection.execute(
-                statement, bind(key) | {"b_worker": worker, "b_owner": owner_of(worker)}
-            ).one_or_none()
-            if taken is None:
-                return None
-            stored = to_stored(connection.execute(_SELECT, {"b_id": key.execution_id}).one())
-            if stored.signal not in (None, Signal.STOPPING):
-                raise _NotNow  # a KILL that is still to be obeyed; rolls the claim back
-            if stored.state is ExecutionState.PENDING:
-                connection.execute(_START, {"b_id": key.execution_id})
-                stored = replace(stored, state=ExecutionState.PROCESSING)
-            return Claimed(
-                key=key,
-                worker=worker,
-                executor=taken.executor,
-                execution=stored,
-                parameters=_parameters_of(connection, stored),
-                started_at=taken.started_at,
-                now=taken.now,
-                next_position=taken.next_position,
-                carry=json.loads(taken.carry) if taken.carry else None,
-            )
-        return None
+        with self.database.begin(is_durable=False) as connection:
+            return _claim(connection, key, worker=worker, is_again=is_again)
+
+    def claim_each(self, keys: Sequence[AttemptKey], *, worker: str, is_again: bool = False) -> list[Claimed]:
+        """Take those of some live attempts that nobody has; arguments as of ``claim``.
+
+        Returns:
+            What was taken, in the order of the keys. It says nothing of the others: somebody may just have had a lock.
+        """
+        if not self.database.is_sqlite:
+            return fused.claim_each(self.database, keys, worker=worker, is_again=is_again)
+        with self.database.begin(is_durable=False) as connection:
+            found = [_claim(connection, key, worker=worker, is_again=is_again) for key in keys]
+        return [each for each in found if each is not None]
 
     def wish(self, key: AttemptKey, *, worker: str) -> Wish:
         """What is wanted of a process that runs an attempt: also its end, if it is not this process's any more."""
@@ -364,6 +349,40 @@ class ExecutionStore:
             failpoint("commit.after")
         return written
 
+    def commit_and_claim(
+        self, change: Commit, following: AttemptKey, *, worker: str
+    ) -> tuple[tuple[Fired, ...] | Refusal, Claimed | None]:
+        """Write one change and claim what the same worker does next, in one transaction.
+
+        Returns:
+            What ``commit`` returns; and what was claimed: None says only that it is to be claimed by itself.
+        """
+        if self.database.is_sqlite:
+            return self._write_and_claim(change, following, worker=worker)
+        if not fused.is_common(change):
+            return self.commit(change), None
+        failpoint("commit.before")
+        failpoint("commit.inside")
+        written, claimed = fused.commit_and_claim(self.database, change, following, worker=worker)
+        if not isinstance(written, Refusal):
+            failpoint("commit.after")
+        return written, claimed
+
+    def _write_and_claim(
+        self, change: Commit, following: AttemptKey, *, worker: str
+    ) -> tuple[tuple[Fired, ...] | Refusal, Claimed | None]:
+        failpoint("commit.before")
+        claimed = None
+        try:
+            with self.database.begin() as connection:
+                fired = tuple(write(connection, change))
+                claimed = _claim(connection, following, worker=worker, is_again=False)
+                failpoint("commit.inside")
+        except Refused as refused:
+            return refused.refusal, None
+        failpoint("commit.after")
+        return fired, claimed
+
     def _is_fusible(self, change: Commit) -> bool:
         return not self.database.is_sqlite and fused.is_common(change)
 
@@ -404,6 +423,34 @@ class ExecutionStore:
         while True:
             with suppress(Conflict), self.database.begin() as connection:
                 return write_many(connection, changes)
+
+
+def _claim(connection: sa.Connection, key: AttemptKey, *, worker: str, is_again: bool) -> Claimed | None:
+    """Take it, in the caller's transaction: SQLite has one at a time that writes, so what was read stays true."""
+    row = connection.execute(_SELECT, {"b_id": key.execution_id}).one_or_none()
+    if row is None:
+        return None
+    stored = to_stored(row)
+    if stored.signal not in (None, Signal.STOPPING):  # a KILL that is still to be obeyed
+        return None
+    values = bind(key) | {"b_worker": worker, "b_owner": owner_of(worker)}
+    taken = connection.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).one_or_none()
+    if taken is None:
+        return None
+    if stored.state is ExecutionState.PENDING:
+        connection.execute(_START, {"b_id": key.execution_id})
+        stored = replace(stored, state=ExecutionState.PROCESSING)
+    return Claimed(
+        key=key,
+        worker=worker,
+        executor=taken.executor,
+        execution=stored,
+        parameters=_parameters_of(connection, stored),
+        started_at=taken.started_at,
+        now=taken.now,
+        next_position=taken.next_position,
+        carry=json.loads(taken.carry) if taken.carry else None,
+    )
 
 
 def _outcome(row: Any) -> ChildOutcome:

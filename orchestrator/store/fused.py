@@ -12,16 +12,18 @@ looking up a large expression would cost more than the server takes to run it.
 * ``(state = 'PENDING') IS TRUE`` cannot be looked up in an index on the state. The planner, as long as it knows nothing
   of a new table, would do so, and read all that are PENDING for each claim.
 * A claim may be undone by a crash of the server within a second, as ``Database.begin`` says.
+* A worker that knows what it does next claims that in the same transaction, behind the commit. It then has locks on
+  what it has ended, so it waits for nobody: what somebody else has locked it does not claim.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
@@ -33,6 +35,9 @@ from orchestrator.store.database import Database
 from orchestrator.store.kinds import AttemptKey, Phase, owner_of
 from orchestrator.store.rows import Claimed, StoredExecution, to_stored
 from orchestrator.store.tables import Instant, executions
+
+if TYPE_CHECKING:
+    from orchestrator.store.direct import Row
 
 DIVISION_BY_ZERO: Final = "22012"
 _COLUMNS: Final = tuple(each.name for each in executions.c)
@@ -48,7 +53,7 @@ WITH taken AS (
   UPDATE live_attempts
   SET worker = %(worker)s, owner = %(owner)s, started_at = coalesce(started_at, clock_timestamp())
   WHERE execution_id = %(b_id)s AND task_number = %(b_number)s AND attempt = %(b_attempt)s AND round = %(b_round)s
-    AND phase <> 'wait' AND (worker IS NULL{or_again})
+    AND phase <> 'wait' AND (worker IS NULL{or_again}){also}
     AND EXISTS (SELECT FROM executions WHERE id = %(b_id)s AND (signal IS NULL OR signal = 'STOPPING'))
   RETURNING started_at AS attempt_began_at, first_position + children AS next_position, carry,
     executor AS attempt_executor
@@ -59,13 +64,56 @@ WITH taken AS (
     AND EXISTS (SELECT FROM taken)
 )
 SELECT {columns}, taken.*, clock_timestamp(),
-  (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = %(b_id)s),
-  set_config('synchronous_commit', 'off', true)
+  (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = %(b_id)s){durable}
 FROM taken, executions WHERE executions.id = %(b_id)s
 """
 _OF_EXECUTION: Final = ", ".join(f"executions.{name}" for name in _COLUMNS)
-_CLAIM_FREE: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again="")
-_CLAIM_AGAIN: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again=" OR worker = %(worker)s")
+_UNDOABLE: Final = ",\n  set_config('synchronous_commit', 'off', true)"
+_NOT_LOCKED: Final = """
+    AND ctid IN (SELECT ctid FROM live_attempts
+      WHERE execution_id = %(b_id)s AND task_number = %(b_number)s AND attempt = %(b_attempt)s AND round = %(b_round)s
+      FOR NO KEY UPDATE SKIP LOCKED)"""
+_CLAIM_FREE: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again="", also="", durable=_UNDOABLE)
+_CLAIM_AGAIN: Final = _CLAIM.format(
+    columns=_OF_EXECUTION, or_again=" OR worker = %(worker)s", also="", durable=_UNDOABLE
+)
+_CLAIM_NEXT: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again="", also=_NOT_LOCKED, durable="")
+
+_CLAIM_EACH: Final = """
+WITH wanted AS MATERIALIZED (
+  SELECT * FROM unnest(%(ids)s::text[], %(numbers)s::int[], %(attempts)s::int[], %(rounds)s::int[])
+    WITH ORDINALITY AS wanted (id, number, attempt, round, place)
+), free AS MATERIALIZED (
+  SELECT ctid AS place FROM live_attempts
+  WHERE execution_id = ANY(%(ids)s::text[]) AND phase <> 'wait' AND (worker IS NULL{or_again})
+    AND (execution_id, task_number, attempt, round) IN (SELECT id, number, attempt, round FROM wanted)
+    AND EXISTS (
+      SELECT FROM executions WHERE id = live_attempts.execution_id AND (signal IS NULL OR signal = 'STOPPING'))
+  FOR NO KEY UPDATE SKIP LOCKED
+), taken AS MATERIALIZED (
+  UPDATE live_attempts
+  SET worker = %(worker)s, owner = %(owner)s, started_at = coalesce(started_at, clock_timestamp())
+  WHERE ctid = ANY(ARRAY(SELECT place FROM free))
+  RETURNING execution_id, task_number, attempt, round, started_at AS attempt_began_at,
+    first_position + children AS next_position, carry, executor AS attempt_executor
+), begun AS (
+  UPDATE executions SET state = 'PROCESSING', updated_at = clock_timestamp()
+  WHERE id = ANY(ARRAY(
+    SELECT id FROM executions
+    WHERE id = ANY(ARRAY(SELECT execution_id FROM taken)) AND (state = 'PENDING') IS TRUE
+    FOR NO KEY UPDATE SKIP LOCKED))
+)
+SELECT wanted.place, {columns}, attempt_began_at, next_position, carry, attempt_executor, clock_timestamp(),
+  (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = taken.execution_id),
+  set_config('synchronous_commit', 'off', true)
+FROM taken
+  JOIN wanted ON wanted.id = taken.execution_id AND wanted.number = taken.task_number
+    AND wanted.attempt = taken.attempt AND wanted.round = taken.round,
+  LATERAL (SELECT * FROM executions WHERE id = taken.execution_id LIMIT 1) AS executions
+ORDER BY wanted.place
+"""
+_CLAIM_EACH_FREE: Final = _CLAIM_EACH.format(columns=_OF_EXECUTION, or_again="")
+_CLAIM_EACH_AGAIN: Final = _CLAIM_EACH.format(columns=_OF_EXECUTION, or_again=" OR worker = %(worker)s")
 
 _ADVANCED: Final = """advanced AS (
   UPDATE executions
@@ -119,29 +167,49 @@ SELECT (SELECT count(*) FROM advanced), {whole}, {phase}, {executor}"""
 
 def claim(database: Database, key: AttemptKey, *, worker: str, is_again: bool) -> Claimed | None:
     """What ``ExecutionStore.claim`` says."""
-    values = bind(key) | {"worker": worker, "owner": owner_of(worker)}
-    with database.autocommit() as cursor:
-        found = cursor.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).fetchone()
-    if found is None:
-        return None
-    columns = dict(zip(_CLAIMED, found, strict=False))
+    values = _claiming(key, worker)
+    with database.autocommit() as direct:
+        found = direct.run(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values)
+    return _to_claimed(found[0], key, worker=worker) if found else None
+
+
+def claim_each(database: Database, keys: Sequence[AttemptKey], *, worker: str, is_again: bool) -> list[Claimed]:
+    """What ``ExecutionStore.claim_each`` says."""
+    values = {
+        "ids": _array(each.execution_id for each in keys),
+        "numbers": _array(each.number for each in keys),
+        "attempts": _array(each.attempt for each in keys),
+        "rounds": _array(each.round for each in keys),
+        "worker": worker,
+        "owner": owner_of(worker),
+    }
+    with database.autocommit() as direct:
+        rows = direct.run(_CLAIM_EACH_AGAIN if is_again else _CLAIM_EACH_FREE, values)
+    return [_to_claimed(row, keys[place - 1], worker=worker) for place, *row in rows]
+
+
+def _claiming(key: AttemptKey, worker: str) -> dict[str, Any]:
+    return bind(key) | {"worker": worker, "owner": owner_of(worker)}
+
+
+def _to_claimed(row: Sequence[Any], key: AttemptKey, *, worker: str) -> Claimed:
+    columns = dict(zip(_CLAIMED, row, strict=False))
     for name in _INSTANTS:
         if columns[name] is not None:
             columns[name] = columns[name].astimezone(UTC)
     if columns["state"] == ExecutionState.PENDING.value:  # it was read before it was written
         columns["state"] = ExecutionState.PROCESSING.value
-    row = SimpleNamespace(**columns)
-    stored = to_stored(row)
+    stored = to_stored(SimpleNamespace(**columns))
     return Claimed(
         key=key,
         worker=worker,
-        executor=row.attempt_executor,
+        executor=columns["attempt_executor"],
         execution=stored,
-        parameters=_parameters(stored, row.changed),
-        started_at=row.attempt_began_at,
-        now=row.clock,
-        next_position=row.next_position,
-        carry=json.loads(row.carry) if row.carry else None,
+        parameters=_parameters(stored, columns["changed"]),
+        started_at=columns["attempt_began_at"],
+        now=columns["clock"],
+        next_position=columns["next_position"],
+        carry=json.loads(columns["carry"]) if columns["carry"] else None,
     )
 
 
@@ -178,6 +246,28 @@ def is_common(change: Commit) -> bool:
 
 def commit(database: Database, change: Commit) -> tuple[Fired, ...] | Refusal:
     """What ``ExecutionStore.commit`` says, for a change that is common."""
+    text, values = _committing(change)
+    try:
+        with database.autocommit() as direct:
+            (row,) = direct.run(text, values)
+    except Exception as error:
+        return _fenced(error)
+    return _written(row, change)
+
+
+def commit_and_claim(
+    database: Database, change: Commit, following: AttemptKey, *, worker: str
+) -> tuple[tuple[Fired, ...] | Refusal, Claimed | None]:
+    """What ``ExecutionStore.commit_and_claim`` says, for a change that is common."""
+    try:
+        with database.autocommit() as direct:
+            (row,), found = direct.run_both(_committing(change), (_CLAIM_NEXT, _claiming(following, worker)))
+    except Exception as error:
+        return _fenced(error), None
+    return _written(row, change), _to_claimed(found[0], following, worker=worker) if found else None
+
+
+def _committing(change: Commit) -> tuple[str, dict[str, Any]]:
     join = join_of(change) if change.outcome is not None else None
     text = _statement(
         is_over=change.outcome is not None,
@@ -186,18 +276,21 @@ def commit(database: Database, change: Commit) -> tuple[Fired, ...] | Refusal:
         keeps=change.outcome is None and bool(change.parameters),
         joins=join is not None,
     )
-    try:
-        with database.autocommit() as cursor:
-            is_advanced, _, phase, executor = cursor.execute(text, _values(change, join)).fetchone()
-    except Exception as error:
-        if getattr(error, "sqlstate", None) == DIVISION_BY_ZERO:
-            return Refusal.FENCED
-        raise
+    return text, _values(change, join)
+
+
+def _fenced(error: Exception) -> Refusal:
+    if getattr(error, "sqlstate", None) == DIVISION_BY_ZERO:
+        return Refusal.FENCED
+    raise error
+
+
+def _written(row: Row, change: Commit) -> tuple[Fired, ...] | Refusal:
+    is_advanced, _, phase, executor = row
     if not is_advanced:
         return Refusal.STALE
-    if join is None or phase != Phase.JOIN:
-        return ()
-    return (Fired(key=join, executor=executor),)
+    join = join_of(change) if change.outcome is not None else None
+    return () if join is None or phase != Phase.JOIN else (Fired(key=join, executor=executor),)
 
 
 @functools.cache

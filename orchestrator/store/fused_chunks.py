@@ -63,9 +63,9 @@ def write(
         "count": len(ended),
     }
     try:
-        with database.autocommit() as cursor:
+        with database.autocommit() as direct:
             statement = _FINISH if done == len(chunk.requests) else _MOVE_ON
-            phase, executor = cursor.execute(statement, values).fetchone()
+            phase, executor = direct.run(statement, values)[0]
     except Exception as error:
         if getattr(error, "sqlstate", None) == DIVISION_BY_ZERO:
             return Refusal.FENCED

@@ -64,8 +64,8 @@ def create(database: Database, new: NewExecution) -> bool:
         "limits": to_json_text([*{*new.needs, *map(general_name, new.needs)}]),
     }
     text = _statement(tuple(rows[0]), tuple(attempts[0]))
-    with database.autocommit() as cursor:
-        return bool(cursor.execute(text, values).fetchone()[0])
+    with database.autocommit() as direct:
+        return bool(direct.run(text, values)[0][0])
 
 
 @functools.cache

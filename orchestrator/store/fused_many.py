@@ -98,8 +98,8 @@ SELECT ARRAY(SELECT id FROM advanced),
 def claim(database: Database, first_id: str, *, worker: str, is_again: bool) -> list[Claimed]:
     """What ``BundleStore.claim`` says."""
     values = {"first": first_id, "worker": worker, "owner": owner_of(worker)}
-    with database.autocommit() as cursor:
-        rows = cursor.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).fetchall()
+    with database.autocommit() as direct:
+        rows = direct.run(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values)
     if not rows:
         return []
     shared = _shared(rows[0])
@@ -153,8 +153,8 @@ def is_common(change: Commit) -> bool:
 def commit(database: Database, changes: Sequence[Commit]) -> Written:
     """What ``BundleStore.commit`` says."""
     try:
-        with database.autocommit() as cursor:
-            written, _ = cursor.execute(_COMMIT, _values(changes)).fetchone()
+        with database.autocommit() as direct:
+            written, _ = direct.run(_COMMIT, _values(changes))[0]
     except Exception as error:
         if getattr(error, "sqlstate", None) != fused.DIVISION_BY_ZERO:
             raise

@@ -31,9 +31,9 @@ def fill(database):
         for insert in _inserts(version_id):
             connection.execute(insert)
     if not database.is_sqlite:  # where nobody looks after statistics, and so there are none here
-        with database.autocommit() as cursor:
-            cursor.execute("SET default_statistics_target = 1000")  # every row: the same plans every time
-            cursor.execute("ANALYZE")
+        with database.autocommit() as direct:
+            direct.run("SET default_statistics_target = 1000")  # every row: the same plans every time
+            direct.run("ANALYZE")
 
 
 def _inserts(version_id):
@@ -188,8 +188,8 @@ def captured(database):
 
     @contextmanager
     def noting():
-        with autocommit() as cursor:
-            yield _Noting(cursor, seen)
+        with autocommit() as direct:
+            yield _Noting(direct, seen)
 
     sa.event.listen(database.engine, "before_cursor_execute", note)
     database.autocommit = noting
@@ -202,14 +202,18 @@ def captured(database):
 
 @dataclass
 class _Noting:
-    """A cursor of the driver, and what goes through it."""
+    """A connection for statements of the hot path, and what goes through it."""
 
-    cursor: object
+    direct: object
     seen: list
 
-    def execute(self, statement, values):
+    def run(self, statement, values):
         self.seen.append((statement, values))
-        return self.cursor.execute(statement, values)
+        return self.direct.run(statement, values)
+
+    def run_both(self, *both):
+        self.seen.extend(both)
+        return self.direct.run_both(*both)
 
 
 def scans_of(database, seen):

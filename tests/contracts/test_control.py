@@ -18,6 +18,7 @@ from orchestrator.service.submit import Wishes
 from orchestrator.service.suspensions import resolve
 from orchestrator.store import commits
 from orchestrator.store import executions as store_module
+from orchestrator.store.direct import Direct
 from orchestrator.store.kinds import Signal
 from orchestrator.store.signals import Audit
 from orchestrator.store.tables import executions, limit_holders, limit_waiters
@@ -366,11 +367,11 @@ def hold_claim(monkeypatch, database, *, until_told):
     @contextmanager
     def waiting():
         if is_there.is_set():
-            with statement_s_own() as cursor:
-                yield cursor
+            with statement_s_own() as direct:
+                yield direct
             return
         with database.begin() as connection:
-            yield connection.connection.cursor()
+            yield Direct(connection.connection.driver_connection)
             is_there.set()
             assert until_told.wait(WAIT_S)
 

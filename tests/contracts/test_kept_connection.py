@@ -20,8 +20,8 @@ def keeping():
 
 
 def backend(database):
-    with database.autocommit() as cursor:
-        return cursor.execute("SELECT pg_backend_pid()").fetchone()[0]
+    with database.autocommit() as direct:
+        return direct.run("SELECT pg_backend_pid()")[0][0]
 
 
 def end(database, pid):
@@ -85,8 +85,8 @@ def test_one_that_broke_is_no_harm_to_what_comes_next(keeping, monkeypatch):
 
 def test_a_statement_that_fails_leaves_the_connection_to_the_next(keeping):
     first = backend(keeping)
-    with pytest.raises(Exception, match="division by zero"), keeping.autocommit() as cursor:
-        cursor.execute("SELECT 1 / 0")
+    with pytest.raises(Exception, match="division by zero"), keeping.autocommit() as direct:
+        direct.run("SELECT 1 / 0")
     assert backend(keeping) == first
 
 

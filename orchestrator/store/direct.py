@@ -1,0 +1,161 @@
+"""Statements of the hot path, sent by libpq itself: prepared once for each connection, with no cursor around them.
+
+psycopg's cursors are Python; over a statement that takes the server a fraction of a millisecond they take as long as
+everything else that a worker does for a small task. What they are good for is not needed here: the statements are few
+and constant, their parameters are texts and numbers, and a worker's thread has its connection to itself.
+
+psycopg, and a pooler between here and the server, may throw away what was prepared. A statement that is not there has
+done nothing, so it is prepared again.
+
+Two statements can be sent together (``run_both``): they are one transaction, and the second one sees what the first one
+wrote.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import select
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.adapt import Transformer
+from psycopg.pq import ConnStatus, ExecStatus
+
+Row: TypeAlias = tuple[Any, ...]
+Values: TypeAlias = Mapping[str, str | float | None]
+Statement: TypeAlias = tuple[str, Values]
+_T = TypeVar("_T")
+
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+_GOOD: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+_NUMBERS: Final = itertools.count()  # of prepared statements: a name that was used once is not used again
+_LOOK_MS: Final = 100  # how often a signal's handler may run while the server takes its time
+
+
+class Direct:
+    """Prepared statements on one connection in autocommit."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._pgconn, self._encoding = connection.pgconn, connection.info.encoding
+        self._transformer = Transformer(connection)
+        self._prepared: dict[str, tuple[bytes, tuple[str, ...]]] = {}
+        self._poll = select.poll()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+
+    def run(self, text: str, values: Values | None = None) -> list[Row]:
+        """Run one statement.
+
+        Args:
+            text: with parameters as ``%(name)s``, and ``%%`` for a percent sign. It is kept for as long as the
+                connection, so there must not be many.
+            values: by name; more of them are no harm. Arrays are texts (``store.arrays``).
+
+        Raises:
+            psycopg.Error: as of a cursor.
+        """
+        return self._again_if_forgotten(lambda: self._run(text, values))
+
+    def run_both(self, first: Statement, second: Statement) -> tuple[list[Row], list[Row]]:
+        """Run two statements, texts with their values, as one transaction in one round trip.
+
+        Raises:
+            psycopg.Error: one of them failed, and nothing was done.
+        """
+        return self._again_if_forgotten(lambda: self._run_both(first, second))
+
+    def _again_if_forgotten(self, run: Callable[[], _T]) -> _T:
+        try:
+            return run()
+        except errors.InvalidSqlStatementName:
+            self._prepared.clear()
+            return run()
+
+    def _run(self, text: str, values: Values | None) -> list[Row]:
+        name, names = self._prepare(text)
+        self._pgconn.send_query_prepared(name, self._encoded(names, values))
+        return self._rows(self._result())
+
+    def _run_both(self, first: Statement, second: Statement) -> tuple[list[Row], list[Row]]:
+        ready = [(self._prepare(text), values) for text, values in (first, second)]
+        sent = [(name, self._encoded(names, values)) for (name, names), values in ready]
+        self._pgconn.enter_pipeline_mode()
+        try:
+            for name, parameters in sent:
+                self._pgconn.send_query_prepared(name, parameters)
+            self._pgconn.pipeline_sync()
+            results = self._results_until_sync()
+        finally:
+            if self._pgconn.status == ConnStatus.OK:
+                self._pgconn.exit_pipeline_mode()
+        return self._rows(results[0]), self._rows(results[1])
+
+    def _prepare(self, text: str) -> tuple[bytes, tuple[str, ...]]:
+        found = self._prepared.get(text)
+        if found is None:
+            names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+            numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).replace("%%", "%")
+            found = (f"direct_{next(_NUMBERS)}".encode(), names)
+            self._pgconn.send_prepare(found[0], numbered.encode(self._encoding))
+            self._check(self._result())
+            self._prepared[text] = found
+        return found
+
+    def _encoded(self, names: Sequence[str], values: Values | None) -> list[bytes | None] | None:
+        return [self._encode(values[name]) for name in names] if values else None
+
+    def _encode(self, value: str | float | None) -> bytes | None:
+        if value is None:
+            return None
+        encoded = str(value).encode(self._encoding)
+        if b"\0" in encoded:
+            raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        return encoded
+
+    def _result(self) -> Any:
+        """The result of the only statement on its way."""
+        self._pgconn.flush()
+        self._wait()
+        result = self._pgconn.get_result()
+        while self._pgconn.get_result() is not None:
+            pass
+        return result
+
+    def _results_until_sync(self) -> list[Any]:
+        """The results of a pipeline: nothing of it is committed before its last word."""
+        results: list[Any] = []
+        self._pgconn.flush()
+        while True:
+            self._wait()
+            result = self._pgconn.get_result()
+            if result is None:  # the end of one statement's results
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                break
+            results.append(result)
+        for each in results:
+            self._check(each)
+        return results
+
+    def _wait(self) -> None:
+        """Until there is a result. Who breaks off leaves the connection in the middle of something: it is closed."""
+        try:
+            while self._pgconn.is_busy():
+                self._poll.poll(_LOOK_MS)
+                self._pgconn.consume_input()
+        except psycopg.Error:
+            raise
+        except BaseException:
+            self._pgconn.finish()
+            raise
+
+    def _check(self, result: Any) -> None:
+        if result.status not in _GOOD:
+            raise errors.error_from_result(result, self._encoding)
+
+    def _rows(self, result: Any) -> list[Row]:
+        self._check(result)
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
