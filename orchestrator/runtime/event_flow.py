@@ -2,26 +2,30 @@
 
 A worker tells Celery's monitors of each task three times. Celery gathers these events and sends them as soon as its
 event loop has come round, which under load is two or three messages a task, each with a round trip, and took a third of
-the time of the process that all tasks go through. Here they wait a moment for others and go out together: some in a
-message, which stays as small as that of a task, and on Redis all messages in one round trip. Nobody sees the
-difference: Flower asks every few seconds, and each event has the time at which it happened.
+the time of the process that all tasks go through. Here they wait a moment for others and go out together: in messages
+as small as that of a task, compressed, as kombu offers it and every reader of kombu undoes it, and on Redis all of them
+in one round trip. Nobody sees the difference: Flower asks every few seconds, and each event has the time at which it
+happened.
 
 A worker that is killed takes the last moment's events with it. They are for looking at; the rows say what is true.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from celery import bootsteps
+from kombu.utils.json import dumps
 
 PAUSE_S: Final = 0.2
 MOST: Final = 1000  # events that wait; then they go out at once
-MOST_BYTES: Final = 1_000  # of the events in one message; as it is sent it has half as much again, and its headers
+MOST_BYTES: Final = 1_100  # of the compressed events in one message; it is sent as base64, with headers of 300 bytes
+MOST_IN_ONE: Final = 16  # events in one message; mostly they fit
 _GROUP: Final = "task"
+_COMPRESSED: Final = {"compression": "application/x-gzip"}  # kombu's name for zlib
 
 log = logging.getLogger(__name__)
 
@@ -70,22 +74,27 @@ def flush(dispatcher: Any) -> None:
         del events[: len(ahead)]  # others may come meanwhile
         try:
             with dispatcher.producer.batch():
-                for some in _packs(ahead):
-                    dispatcher._publish(some, dispatcher.producer, f"{_GROUP}.multi")
+                for body in _bodies([dumps(event) for event in ahead]):
+                    dispatcher.producer.publish(
+                        body,
+                        exchange=dispatcher.exchange.name,
+                        routing_key=f"{_GROUP}.multi",
+                        declare=[dispatcher.exchange],
+                        content_type="application/json",
+                        content_encoding="utf-8",
+                        headers=dispatcher.headers | _COMPRESSED,
+                        delivery_mode=dispatcher.delivery_mode,
+                    )
         except Exception:  # of kombu, or of whichever driver
             log.warning("events for monitors not sent", extra={"count": len(ahead)}, exc_info=True)
 
 
-def _packs(events: Iterable[Any]) -> Iterator[list[Any]]:
-    """As many as fit into one message each."""
-    pack: list[Any] = []
-    size = 0
-    for event in events:
-        length = len(json.dumps(event))
-        if pack and size + length > MOST_BYTES:
-            yield pack
-            pack, size = [], 0
-        pack.append(event)
-        size += length
-    if pack:
-        yield pack
+def _bodies(texts: Sequence[str]) -> Iterator[bytes]:
+    """As many events as fit into one message each."""
+    start = 0
+    while start < len(texts):
+        some = texts[start : start + MOST_IN_ONE]
+        while len(body := zlib.compress(f"[{','.join(some)}]".encode(), 1)) > MOST_BYTES and len(some) > 1:
+            some = some[: len(some) // 2]
+        yield body
+        start += len(some)
