@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import groupby
 from typing import Any, Final
 
 from celery import Celery, Task, signals
@@ -30,14 +31,15 @@ from orchestrator.engine.canvas import (
 )
 from orchestrator.errors import InvalidSetting
 from orchestrator.failpoints import arm, failpoint
-from orchestrator.model.task_types import TASK_TYPES, TaskTypes
+from orchestrator.model.task_types import TASK_TYPES, TaskType, TaskTypes
 from orchestrator.processes.leash import die_with_parent
 from orchestrator.runtime import file_broker
 from orchestrator.runtime.guard import ProcessGuard, listen
 from orchestrator.runtime.identity import Identity
 from orchestrator.runtime.publisher import CeleryPublisher
 from orchestrator.runtime.tracing import AttemptTask
-from orchestrator.service.bundles import drive_bundle
+from orchestrator.service.ahead import AHEAD
+from orchestrator.service.bundles import drive_bundle, drive_together
 from orchestrator.service.chunks import drive_chunk
 from orchestrator.service.drive import drive
 from orchestrator.service.notices import notify
@@ -165,7 +167,10 @@ def register_tasks(app: Celery, types: TaskTypes, services: Services, identity: 
 
     def run(task: Task[..., None], execution_id: str, number: int, attempt: int, round: int) -> None:  # noqa: A002
         key = AttemptKey(execution_id=execution_id, number=number, attempt=attempt, round=round)
-        drive(key, worker=identity.process_name(str(task.request.hostname), os.getpid()), services=services)
+        worker = identity.process_name(str(task.request.hostname), os.getpid())
+        if companions := AHEAD.take_companions():
+            drive_together([key, *companions], worker=worker, services=services)
+        drive(key, worker=worker, services=services)
 
     def run_chunk(  # noqa: PLR0917 - the arguments of the message
         task: Task[..., None],
@@ -186,9 +191,15 @@ def register_tasks(app: Celery, types: TaskTypes, services: Services, identity: 
 
     _register(app, BUNDLE_TASK, run_bundle, services, identity)
     _register(app, CHUNK_TASK, run_chunk, services, identity)
-    for name in sorted({JOIN_TASK, *(each.celery_name or each.name for each in types)}):
-        _register(app, name, run, services, identity)
+    _register(app, JOIN_TASK, run, services, identity)
+    by_name = groupby(sorted(types, key=_celery_name), key=_celery_name)
+    for name, some in by_name:
+        _register(app, name, run, services, identity, is_light=all(each.light for each in some))
     _register_notices(app, services)
+
+
+def _celery_name(task_type: TaskType) -> str:
+    return task_type.celery_name or task_type.name
 
 
 def _register_notices(app: Celery, services: Services) -> None:
@@ -200,7 +211,15 @@ def _register_notices(app: Celery, services: Services) -> None:
     app.task(name=NOTIFY_TASK, shared=False, acks_late=False, ignore_result=True)(tell)
 
 
-def _register(app: Celery, name: str, run: Callable[..., None], services: Services, identity: Identity) -> None:
+def _register(
+    app: Celery,
+    name: str,
+    run: Callable[..., None],
+    services: Services,
+    identity: Identity,
+    *,
+    is_light: bool = False,
+) -> None:
     # The request's class by name: only a worker imports it. It finds the services and the identity on the task.
     request = "orchestrator.runtime.requests:AttemptRequest"
     app.task(
@@ -212,6 +231,7 @@ def _register(app: Celery, name: str, run: Callable[..., None], services: Servic
         Request=request,
         services=services,
         identity=identity,
+        is_light=is_light,
     )(run)
 
 

@@ -13,6 +13,7 @@ from orchestrator.runtime import redis_broker
 from orchestrator.runtime.drain import drain_step
 from orchestrator.runtime.event_flow import EventFlow
 from orchestrator.runtime.heartbeat import heartbeat_step
+from orchestrator.runtime.parcels import Parcels
 from orchestrator.runtime.sharing import share_memory
 from orchestrator.runtime.upkeep import upkeep_step
 
@@ -28,7 +29,7 @@ def equip(runtime: Runtime) -> None:
     runtime.app.steps["worker"].update(
         (heartbeat_step(services, identity), drain_step(runtime.settings.drain_s), upkeep_step(services, identity))
     )
-    runtime.app.steps["consumer"].add(EventFlow)
+    runtime.app.steps["consumer"].update((EventFlow, Parcels))
     redis_broker.improve()
     share_memory()
     for name in _CHATTY:

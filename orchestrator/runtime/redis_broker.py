@@ -12,19 +12,29 @@ Nothing needs to be put back for us: what is not claimed is published again, wha
 Quick: kombu notes each message in Redis when it is fetched, and takes the note back when it is acknowledged, so that
 another worker gets it after the visibility timeout. For a message of ours the rows do that, and sooner, so it is kept
 in memory alone: two transactions less for each message, in the one process that all of a worker's messages go through.
-Foreign messages have nothing else and are noted as ever. And kombu makes a client for every command that it sends,
-which costs more than the sending. A client has no state but its connection pool, so one is enough for as long as the
-pool is the same.
+Foreign messages have nothing else and are noted as ever. It asks Redis for one message at a time, a round trip each:
+here for as many as the worker may have, where Redis knows BLMPOP (7.0). And kombu makes a client for every command that
+it sends, which costs more than the sending. A client has no state but its connection pool, so one is enough for as long
+as the pool is the same.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
+import time
+from queue import Empty
 from typing import Any, Final
 
 from kombu.transport import redis, virtual
+from kombu.utils.json import loads
+from redis.exceptions import ResponseError
 
 from orchestrator.runtime.metas import is_ours
+
+log = logging.getLogger(__name__)
+
+MOST: Final = 64  # messages in one answer of Redis, of 2 KB each
 
 
 class QoS(redis.QoS):
@@ -70,6 +80,13 @@ class QoS(redis.QoS):
         elif self._is_connected:
             super().reject(delivery_tag, requeue=requeue)
 
+    def give_back(self, delivery_tag: str) -> None:
+        """Put a message of ours back to where it came from, if that can be: the next to be fetched."""
+        message = self._delivered.get(delivery_tag)
+        if message is not None and self._is_connected:
+            self._put_back(message, leftmost=False)
+        virtual.QoS.ack(self, delivery_tag)
+
     def _put_back(self, message: Any, *, leftmost: bool) -> None:
         came = message.delivery_info
         with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
@@ -80,6 +97,21 @@ class QoS(redis.QoS):
     def _is_connected(self) -> bool:
         connection = self.channel.connection
         return connection is not None and connection.client is not None
+
+
+def give_back(message: Any) -> None:
+    """Put a message of ours that nobody works on back to where it came from, whichever broker that is.
+
+    If the broker is away, it comes again as all do that were not acknowledged.
+    """
+    qos = getattr(message.channel, "qos", None)
+    if isinstance(qos, QoS):
+        try:
+            qos.give_back(message.delivery_tag)
+        except message.channel.connection_errors:
+            log.warning("message not given back: Redis is away")
+    else:
+        message.reject_log_error(log, message.channel.connection.client.connection_errors, requeue=True)
 
 
 def _is_ours(message: Any) -> bool:
@@ -106,7 +138,65 @@ def keep_client(channel: Any) -> None:
         channel.__dict__.setdefault("_create_client", functools.partial(_one_client, channel))
 
 
+_start_brpop: Final = _CHANNEL._brpop_start
+_read_brpop: Final = _CHANNEL._brpop_read
+
+
+def _start_pop(channel: Any, timeout: float | None = None) -> None:
+    """Kombu's ``_brpop_start``, for several messages."""
+    count = min(channel.qos.can_consume_max_estimate() or 1, MOST)
+    queues = channel._queue_cycle.consume(len(channel.active_queues))
+    if count == 1 or not queues or channel.global_keyprefix or channel.__dict__.get("_pops_singly"):
+        _start_brpop(channel, timeout)
+        return
+    keys = [channel._q_for_pri(queue, priority) for priority in channel.priority_steps for queue in queues]
+    channel._in_poll = channel.client.connection
+    channel._brpop_sent_at = time.monotonic()
+    channel.__dict__["_pops_many"] = True
+    seconds = channel.brpop_timeout if timeout is None else timeout
+    channel.client.connection.send_command("BLMPOP", seconds or 0, len(keys), *keys, "RIGHT", "COUNT", count)
+
+
+def _read_pop(channel: Any, **options: Any) -> bool:
+    """Kombu's ``_brpop_read``, for what ``_start_pop`` has sent."""
+    if not channel.__dict__.pop("_pops_many", False):
+        return bool(_read_brpop(channel, **options))
+    try:
+        try:
+            found = channel.client.parse_response(channel.client.connection, "BLMPOP", **options)
+        except channel.connection_errors:
+            channel.client.connection.disconnect()  # or the next one reads what is left of this answer
+            raise
+        except ResponseError as error:
+            log.info("messages are fetched one by one: %s", error)
+            channel.__dict__["_pops_singly"] = True
+            raise Empty from error
+        if not found:
+            raise Empty
+        _deliver(channel, *found)
+    finally:
+        channel._in_poll = None
+        channel._flush_brpop_reauth()
+    return True
+
+
+def _deliver(channel: Any, key: bytes, items: list[bytes]) -> None:
+    """Hand over what was popped, the oldest first. If one of them fails, the others go back."""
+    queue = key.decode().rsplit(channel.sep, 1)[0]
+    channel._queue_cycle.rotate(queue)
+    for position, item in enumerate(items, 1):
+        try:
+            channel.connection._deliver(loads(item), queue)
+        except BaseException:
+            if items[position:]:
+                with channel.conn_or_acquire() as client:
+                    client.rpush(key, *reversed(items[position:]))
+            raise
+
+
 def improve() -> None:
     """For every Redis connection of this process: kombu chooses the class by the scheme of a URL, and asks nobody."""
     _CHANNEL.QoS = QoS
     _CHANNEL._create_client = _one_client
+    _CHANNEL._brpop_start = _start_pop
+    _CHANNEL._brpop_read = _read_pop

@@ -31,6 +31,7 @@ from orchestrator.errors import OrchestratorError, StateError, StoreError
 from orchestrator.runtime.control import REVOKED
 from orchestrator.runtime.guard import LOOK_SIGNAL
 from orchestrator.runtime.identity import Identity
+from orchestrator.runtime.parcel_runs import Order
 from orchestrator.service.lost import Loss, give_up, give_up_all
 from orchestrator.service.services import Services
 from orchestrator.service.task_control import end_unclaimed, kill_task
@@ -69,8 +70,19 @@ class AttemptRequest(Request):
             expected = "execution, task, attempt, round" + (", first position" if is_chunk else "")
             raise InvalidTaskError(f"the message has not the ids of a task: {expected}")
 
+    def order(self) -> Order:
+        """What a process of the pool needs to run it."""
+        task: Any = self.task
+        body = self._payload  # type: ignore[attr-defined]  # its types leave it out
+        return Order(name=self.type, id=self.id, request=self.request_dict, body=body, is_light=task.is_light)
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Celery's, with our part before it: its requeued message then finds the attempt free."""
+        self.take_back(exc_info)
+        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def take_back(self, exc_info: Any) -> None:
+        """Have what the process held of this message be free."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it with its traceback
         if self.worker_pid:
             task: Any = self.task
@@ -81,7 +93,6 @@ class AttemptRequest(Request):
                 _LEFT.append(_Left(execution_id=None, worker=worker, loss=loss))
             else:
                 _take_back(_Left(execution_id=self.args[0], worker=worker, loss=loss), task.services)
-        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def revoked(self) -> bool:
         """Celery's, for a message that is about to be taken; a revoke is a KILL."""
@@ -104,7 +115,14 @@ class AttemptRequest(Request):
         _REVOKED.append((key, self.name == BUNDLE_TASK))
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 - Celery's name
-        """Flower is told of a revoke when the code has ended, which is no success."""
+        """Celery's, with the time at which it happened: what a process runs of a parcel is told when all of it is over.
+
+        Of a revoke Flower is told when the code has ended, which is no success.
+        """
+        if type == "task-started":
+            fields["timestamp"] = self.time_start
+        elif type == "task-succeeded" and fields.get("runtime") is not None:
+            fields["timestamp"] = self.time_start + fields["runtime"]
         if type == "task-succeeded" and self._is_revoked:
             type, fields = "task-revoked", {"terminated": True, "signum": None, "expired": False}  # noqa: A001
         return super().send_event(type, **fields)

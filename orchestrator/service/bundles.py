@@ -1,4 +1,7 @@
-"""Running a bundle: executions that one message has claimed together, one after another in memory, written in parts.
+"""Running a bundle: executions that were claimed together, one after another in memory, written in parts.
+
+A bundle is made when many executions are submitted at once: then one message stands for all of them. Or it comes about
+in a worker, of messages for single executions that reach a process together (``service.ahead``).
 
     claim -> (light tasks -> end), for ``BATCH_S`` or until the last -> one commit -> the next part
 
@@ -15,12 +18,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from orchestrator.engine.decisions import Dispatch
 from orchestrator.failpoints import failpoint
+from orchestrator.service.ahead import AHEAD
+from orchestrator.service.chunking import is_chunkable
 from orchestrator.service.clock import CarriedClock
 from orchestrator.service.drive import BATCH_S, begin_again, go_on
 from orchestrator.service.guarding import AttemptEnded
@@ -30,6 +36,7 @@ from orchestrator.service.services import Services
 from orchestrator.service.ways import Ways, WithinAPart, uncollected
 from orchestrator.store.changes import Commit
 from orchestrator.store.fused_many import is_common
+from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.rows import Claimed
 
 log = logging.getLogger(__name__)
@@ -53,6 +60,38 @@ def drive_bundle(first_id: str, *, worker: str, services: Services) -> bool:
     failpoint("claim.committed")
     _BundleDrive(claimed, services).run()
     return True
+
+
+def drive_together(keys: Sequence[AttemptKey], *, worker: str, services: Services) -> None:
+    """Do what several messages ask for, each of which is for a light task.
+
+    Executions that are new, and bound to run through, are run as a bundle. What else is claimed goes on by itself, and
+    what is not is left to its own message.
+    """
+    claimed = patiently(lambda is_again: services.store.claim_each(keys, worker=worker, is_again=is_again))
+    if claimed:
+        failpoint("claim.committed")
+    AHEAD.hold(claimed)
+    bundled: dict[tuple[str, str], list[Claimed]] = defaultdict(list)
+    for each in _single(claimed):
+        stored = each.execution
+        plan = services.plans.get(stored.version_id, stored.trigger_id)
+        is_new = stored.parent is None and stored.revision == 0
+        if is_new and is_chunkable(plan, services.types, executor=each.executor):
+            bundled[stored.version_id, stored.trigger_id].append(each)
+    for bundle in bundled.values():
+        _BundleDrive(bundle, services).run()
+        AHEAD.finish(each.key for each in bundle)
+    for each in claimed:
+        if AHEAD.take(each.key) is not None:
+            go_on(each, services)
+            AHEAD.finish([each.key])
+
+
+def _single(claimed: Sequence[Claimed]) -> list[Claimed]:
+    """Those of whose execution nothing else was claimed."""
+    counts = Counter(each.execution.id for each in claimed)
+    return [each for each in claimed if counts[each.execution.id] == 1]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -6,7 +6,8 @@ One ``drive`` is what one message causes. It holds the execution in memory from 
 
 A batch is bounded: it is written after ``BATCH_TASKS`` outcomes, or ``BATCH_S`` after its first, whichever is sooner. A
 crash loses at most one batch of light tasks, which have no side effects and run again. A heavy task is always a
-message and a claim of its own. If the attempt is not this worker's any more, the whole batch is dropped.
+message and a claim of its own; if the process knows its next one (``service.ahead``), the commit claims it, too. If the
+attempt is not this worker's any more, the whole batch is dropped.
 
 While the database is away the worker waits with what it has (``patience``).
 """
@@ -22,9 +23,11 @@ from typing import Final
 
 from orchestrator.engine.canvas import Chord, Message
 from orchestrator.engine.decisions import Dispatch
+from orchestrator.errors import Unreachable
 from orchestrator.failpoints import failpoint
 from orchestrator.model.history import Entry, EntryKind
 from orchestrator.model.timers import TimerKind
+from orchestrator.service.ahead import AHEAD
 from orchestrator.service.apply import start_held
 from orchestrator.service.batch import Batch
 from orchestrator.service.clock import CarriedClock
@@ -50,7 +53,9 @@ def drive(key: AttemptKey, *, worker: str, services: Services) -> bool:
     Returns:
         False if there was nothing to claim and the message was dropped.
     """
-    claimed = patiently(lambda is_again: services.store.claim(key, worker=worker, is_again=is_again))
+    if AHEAD.is_over(key):
+        return True
+    claimed = AHEAD.take(key) or _claim(key, worker=worker, services=services)
     if claimed is None:
         log.info("message dropped: claimed before, over, or of another attempt", extra={"key": key})
         return False
@@ -59,7 +64,12 @@ def drive(key: AttemptKey, *, worker: str, services: Services) -> bool:
     return True
 
 
-def go_on(claimed: Claimed, services: Services, results: Sequence[Result]) -> None:
+def _claim(key: AttemptKey, *, worker: str, services: Services) -> Claimed | None:
+    is_in_doubt = AHEAD.is_in_doubt(key)
+    return patiently(lambda is_again: services.store.claim(key, worker=worker, is_again=is_again or is_in_doubt))
+
+
+def go_on(claimed: Claimed, services: Services, results: Sequence[Result] = ()) -> None:
     """Go on with an execution that this worker has claimed, and performed some tasks of."""
     _Drive(claimed, services).run(results)
 
@@ -182,6 +192,9 @@ class _Drive:
 
         Which joins it fired is not known then: they are published with what else has no message (``recovery``).
         """
+        following = AHEAD.to_claim() if self._batch.next_in_line() is None else None
+        if following is not None and not is_again:
+            return self._write_and_claim(change, following)
         written = self._services.store.commit(change)
         if is_again and isinstance(written, Refusal):
             stored, _ = self._services.store.read(change.execution.id)
@@ -190,6 +203,16 @@ class _Drive:
                 and stored.progress == change.progress
             ):
                 return ()
+        return written
+
+    def _write_and_claim(self, change: Commit, following: AttemptKey) -> Sequence[Fired] | Refusal:
+        store, worker = self._services.store, self._claimed.worker
+        try:
+            written, claimed = store.commit_and_claim(change, following, worker=worker)
+        except Unreachable:
+            AHEAD.note_doubt()
+            raise
+        AHEAD.hold([claimed] if claimed is not None else [])
         return written
 
     def _publish(self, change: Commit, fired: Sequence[Fired]) -> None:
