@@ -78,8 +78,9 @@ def _listen(lines: Iterable[bytes], number: bytes, note: Callable[[Published], o
         if command.upper() == b"ECHO":
             marks.add(_ARGUMENT.findall(rest)[0])
         elif database == number and command.upper() in _PUBLISHING:
-            content = _unescaped(_ARGUMENT.findall(rest)[-1])
-            note(Published(json.loads(content)["headers"].get("task"), len(content)))
+            for argument in _ARGUMENT.findall(rest)[1:]:  # where to, and then what: one message, or several
+                content = _unescaped(argument)
+                note(Published(json.loads(content)["headers"].get("task"), len(content)))
 
 
 def _unescaped(text: bytes) -> bytes:
