@@ -1,4 +1,4 @@
-"""Publishing: the engine's canvas as real Celery messages and chords, sent over one producer and, on Redis, at once.
+"""Publishing: the engine's canvas as real Celery messages and chords, sent at once where the broker is Redis.
 
 The messages are those that Celery's own ``apply_async`` and ``chord`` would send, to the last header (a test holds the
 two against each other), put together by the parts of Celery that they use in the end. What those do before costs three
@@ -11,7 +11,7 @@ away is logged and not raised: the commit stands, and the attempt must not look 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from celery import Celery, Signature
@@ -48,16 +48,7 @@ class CeleryPublisher:
         """
         failpoint("publish.before")
         try:
-            with self.app.producer_or_acquire() as producer:
-                if self._is_redis:
-                    from orchestrator.runtime.redis_broker import keep_client  # loads the transport, which is used now
-
-                    keep_client(producer.channel)
-                try:
-                    with producer.batch():  # on Redis: one round trip for all
-                        self._send_all(messages, producer)
-                except BatchPublishError:  # which of them have arrived is not known; twice is harmless
-                    self._send_all(messages, producer)
+            self._send(messages)
         except (OperationalError, OSError) as error:
             if self.raises:
                 broker = masked_url(str(self.app.conf.broker_url))
@@ -95,35 +86,58 @@ class CeleryPublisher:
                 log.warning("the broker does not say how many messages wait: %s", error)
                 return None
 
-    def _send_all(self, messages: Iterable[Message | Chord], producer: Producer) -> None:
+    def _send(self, messages: Sequence[Message | Chord]) -> None:
+        try:
+            self._send_at_once(messages)
+        except BatchPublishError:  # which of them have arrived is not known; twice is harmless
+            with self.app.producer_or_acquire() as producer:
+                self._send_each(messages, producer)
+
+    def _send_at_once(self, messages: Sequence[Message | Chord]) -> None:
+        """On Redis: one round trip for all."""
+        if self._is_redis:
+            from orchestrator.runtime import redis_messages  # loads the transport, which is used now
+
+            if not redis_messages.is_listened_to():
+                with self.app.connection_or_acquire() as connection:
+                    redis_messages.push(self.app, connection.default_channel, self._make_all(messages))
+                return
+        with self.app.producer_or_acquire() as producer, producer.batch():
+            self._send_each(messages, producer)
+
+    def _send_each(self, messages: Sequence[Message | Chord], producer: Producer) -> None:
+        """By Celery's own means."""
+        for message, made, priority in self._make_all(messages):
+            self.app.amqp.send_task_message(producer, message.name, made, queue=message.queue, priority=priority)
+
+    def _make_all(self, messages: Iterable[Message | Chord]) -> Iterator[tuple[Message, Any, int]]:
         ancestors = _ancestors(self.app)
         for each in messages:
             match each:
                 case Message():
-                    self._send(each, producer, ancestors)
+                    yield self._make(each, ancestors)
                 case Chord(header=header, body=body):
                     # Group and body share the join's id, by which the backend knows both for a round.
                     last = self._body_of(body)
                     for index, member in enumerate(header):
                         membership = {"group_id": body.celery_id, "group_index": index, "chord": last}
-                        self._send(member, producer, ancestors | membership)
+                        yield self._make(member, ancestors | membership)
                 case _:
                     assert_never(each)
 
-    def _send(self, message: Message, producer: Producer, more: Mapping[str, Any]) -> None:
-        amqp, task = self.app.amqp, self.app.tasks.get(message.name)  # None: only other workers have it
-        made = amqp.create_task_message(
+    def _make(self, message: Message, more: Mapping[str, Any]) -> tuple[Message, Any, int]:
+        task = self.app.tasks.get(message.name)  # None: only other workers have it
+        made = self.app.amqp.create_task_message(
             message.celery_id,
             message.name,
             message.arguments,
             argsrepr=repr(message.arguments),
             kwargsrepr="{}",
             reply_to=self.app.thread_oid,
-            create_sent_event=self.app.conf.task_send_sent_event,
             ignore_result=None if task is None else task.ignore_result,
             **more,
         )
-        amqp.send_task_message(producer, message.name, made, queue=message.queue, priority=self._priority(message))
+        return message, made, self._priority(message)
 
     def _body_of(self, message: Message) -> dict[str, Any]:
         """The body of a chord, as its members carry it."""

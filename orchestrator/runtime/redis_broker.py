@@ -20,7 +20,6 @@ as the pool is the same.
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from queue import Empty
@@ -130,12 +129,6 @@ def _one_client(channel: Any, asynchronous: bool = False) -> Any:
     if kept is None or kept.connection_pool is not channel.pool:
         kept = channel.__dict__["_kept_client"] = _make_client(channel)
     return kept
-
-
-def keep_client(channel: Any) -> None:
-    """Have a channel keep its client, if it is one of Redis, where other channels of the process are not ours."""
-    if isinstance(channel, redis.Channel):
-        channel.__dict__.setdefault("_create_client", functools.partial(_one_client, channel))
 
 
 _start_brpop: Final = _CHANNEL._brpop_start

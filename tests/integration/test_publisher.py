@@ -1,14 +1,19 @@
 """What we publish is what Celery's own ``apply_async`` and ``chord`` would have sent, on every kind of broker."""
 
+import base64
 import json
 import uuid
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 
 import pytest
-from celery import chord
+from celery import chord as celery_chord
+from celery import signals
 from celery._state import _task_stack
 
 from orchestrator.engine.canvas import BUNDLE_TASK, JOIN_TASK, NOTIFY_TASK, Chord, Message
+from orchestrator.errors import Unreachable
+from orchestrator.runtime import redis_messages
 from orchestrator.runtime.app import bootstrap
 from orchestrator.settings import Settings
 from tests.services import rabbitmq_url, redis_url
@@ -60,7 +65,7 @@ def as_celery_sends_it(app, each):
         return
     body = each.body
     members = [signature(member) for member in each.header]
-    chord(members, body=signature(body), app=app, task_id=body.celery_id).apply_async(task_id=body.celery_id)
+    celery_chord(members, body=signature(body), app=app, task_id=body.celery_id).apply_async(task_id=body.celery_id)
 
 
 def received(app, executor, count):
@@ -129,3 +134,99 @@ def test_many_are_sent_and_none_is_lost(runtime, executor):
     runtime.services.publisher.publish(messages)
 
     assert sorted(body[0][1] for body, _, _ in received(runtime.app, executor, 300)) == list(range(1, 301))
+
+
+# -- on Redis alone, where we write messages ourselves -------------------------------------------------------------
+
+on_redis = pytest.mark.parametrize("runtime", BROKERS[:1], indirect=True)
+
+
+def written(app, executor):
+    """What lies in Redis for the executor, key by key, without what is another one each time; it is gone then."""
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        keys = [channel._q_for_pri(f"executor.{executor}", step) for step in channel.priority_steps]
+        with channel.conn_or_acquire() as client:
+            found = {key: [*map(json.loads, client.lrange(key, 0, -1))] for key in keys}
+            client.delete(*keys)
+    for each in chain.from_iterable(found.values()):
+        each["body"] = json.loads(base64.b64decode(each["body"]))
+        uuid.UUID(each["properties"].pop("delivery_tag"))
+    return found
+
+
+@on_redis
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_lies_in_redis_is_what_celery_would_write(runtime, executor, case):
+    messages = case(executor)
+
+    runtime.services.publisher.publish(messages)
+    ours = written(runtime.app, executor)
+    for each in messages:
+        as_celery_sends_it(runtime.app, each)
+
+    assert ours == written(runtime.app, executor)
+    assert sum(map(len, ours.values())) == count_of(messages)
+
+
+@on_redis
+def test_a_queue_is_declared_as_celery_declares_it(runtime, executor):
+    other, app = f"{executor}-other", runtime.app
+
+    runtime.services.publisher.publish([message(executor, 1), message(executor, 2)])
+    as_celery_sends_it(app, message(other, 1))
+
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        ours, theirs = (channel.get_table(f"executor.{each}") for each in (executor, other))
+    assert ours == [tuple(each.replace(other, executor) for each in theirs[0])]
+
+
+@on_redis
+def test_more_than_go_out_at_once_keep_their_order(runtime, executor, monkeypatch):
+    monkeypatch.setattr(redis_messages, "_MOST_AT_ONCE", 2)
+    runtime.services.publisher.publish([message(executor, number) for number in (1, 2, 3, 4, 5)])
+    assert [body[0][1] for body, _, _ in received(runtime.app, executor, 5)] == [1, 2, 3, 4, 5]
+
+
+@on_redis
+@pytest.mark.parametrize("signal", [signals.before_task_publish, signals.after_task_publish])
+def test_who_listens_hears_of_each_message(runtime, executor, signal):
+    heard = []
+
+    def listen(sender, **_):
+        heard.append(sender)
+
+    signal.connect(listen)
+    try:
+        runtime.services.publisher.publish([message(executor, 1), message(executor, 2, name="tests.other")])
+    finally:
+        signal.disconnect(listen)
+    runtime.services.publisher.publish([message(executor, 3)])
+
+    assert heard == ["tests.noop", "tests.other"]
+    assert len(received(runtime.app, executor, 3)) == 3
+
+
+@on_redis
+def test_a_connection_that_broke_meanwhile_loses_no_message(runtime, executor):
+    runtime.services.publisher.publish([message(executor, 1)])
+    with runtime.app.connection_for_write() as connection, connection.channel() as channel:
+        channel.client.client_kill_filter(_type="normal", skipme=True)
+
+    runtime.services.publisher.publish([message(executor, 2)])
+
+    assert [body[0][1] for body, _, _ in received(runtime.app, executor, 2)] == [1, 2]
+
+
+@on_redis
+def test_what_redis_refuses_is_said_and_the_next_answer_is_its_own(runtime, executor):
+    full, publisher = f"{executor}-full", runtime.services.publisher
+    publisher.publish([message(full, 1)])
+    with runtime.app.connection_for_write() as connection, connection.channel() as channel:
+        channel.client.set(channel._q_for_pri(f"executor.{full}", 0), "no list")
+
+    with pytest.raises(Unreachable, match="WRONGTYPE"):
+        publisher.publish([message(full, 1), message(executor, 2)])
+    assert len(received(runtime.app, executor, 1)) == 1
+    publisher.publish([message(executor, 3)])
+
+    assert [body[0][1] for body, _, _ in received(runtime.app, executor, 1)] == [3]
