@@ -91,6 +91,7 @@ class Session:
     def _bootstrap(self, settings: Settings) -> Runtime:
         runtime = bootstrap(settings, raises=True)
         runtime.database.make_ready()
+        runtime.database.keep_connection()
         return runtime
 
     def _running(self, executors: Sequence[str]) -> Runtime:

@@ -108,7 +108,7 @@ class Database:
     def keep_connection(self) -> None:
         """Have this thread keep a connection between its ``autocommit`` statements, until it does something else here.
 
-        To take one out of SQLAlchemy's pool and to put it back is a tenth of what a small task costs.
+        To take one out of SQLAlchemy's pool and to put it back is a tenth of what a small task costs, or a submission.
         """
         self._keeper = threading.get_ident()
 
@@ -129,9 +129,9 @@ class Database:
         self._kept, self._kept_at = connection, time.monotonic()
 
     def _give_up(self) -> None:
-        """Put the kept connection back into the pool, so that this thread never has two."""
-        if self._kept is not None and threading.get_ident() == self._keeper:
-            connection, self._kept = self._kept, None
+        """Put the kept connection back into the pool."""
+        connection, self._kept = self._kept, None
+        if connection is not None:
             info = connection.info
             connection.close()
             info["used_at"] = self._kept_at  # not now, when it was put back
@@ -151,7 +151,8 @@ class Database:
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
-        self._give_up()
+        if threading.get_ident() == self._keeper:
+            self._give_up()  # so that this thread never has two
         with FORK_GATE.transaction() if self.is_sqlite else nullcontext():
             try:
                 with self.engine.connect() as connection:
@@ -183,7 +184,7 @@ class Database:
         self.engine.dispose(close=False)
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections, and the one that a thread keeps."""
         self._give_up()
         self.engine.dispose()
 

@@ -1,4 +1,4 @@
-"""The connection that a pool process keeps between its statements, on PostgreSQL."""
+"""The connection that a pool process or a client keeps between its statements, on PostgreSQL."""
 
 import threading
 
@@ -90,7 +90,8 @@ def test_a_statement_that_fails_leaves_the_connection_to_the_next(keeping):
     assert backend(keeping) == first
 
 
-def test_it_is_closed_with_the_database(keeping):
+@pytest.mark.parametrize("somewhere", [lambda close: close(), in_a_thread], ids=["here", "by another thread"])
+def test_it_is_closed_with_the_database(keeping, somewhere):
     backend(keeping)
-    keeping.close()
+    somewhere(keeping.close)
     assert checked_out(keeping) == 0
