@@ -43,6 +43,7 @@ class Session:
         self._say = say
         self._embedded: EmbeddedServices | None = None
         self._runtime: Runtime | None = None
+        self._found: dict[str, str] = {}  # the id of the version that was last found published, by integration
         self._published_executors: set[str] = set()  # of what was published here: sub-executions may need them
         self._asked: set[str] = set()  # executions that came to rest here because it is somebody's turn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from typing import TypeAlias
 from orchestrator.client.control import Control, user
 from orchestrator.engine.inputs import bind_inputs
 from orchestrator.engine.validate import check_integration
-from orchestrator.errors import UnreadableDefinition
+from orchestrator.errors import InputError, UnreadableDefinition
 from orchestrator.model.definition import parse_integration, read_definition
 from orchestrator.model.execution import Execution
 from orchestrator.model.integration import IntegrationVersion
@@ -19,6 +20,7 @@ from orchestrator.service.reach import executors_in_reach
 from orchestrator.service.services import Services
 from orchestrator.service.submit import Wishes, check_wishes, publish, submit, to_values
 from orchestrator.service.submit_many import check_items, submit_many
+from orchestrator.store.creation import NotPublished
 from orchestrator.store.kinds import DEFAULT_EXECUTOR, DEFAULT_PRIORITY, Method
 
 Definition: TypeAlias = "Path | Mapping[str, object] | IntegrationVersion"
@@ -97,7 +99,9 @@ class Submitting(Control):
     def _find(self, name: str) -> str:
         """The id of the published version of an integration."""
         versions = self._open().services.versions
-        return versions.find(name, trigger_id="", project=self.place.project, location=self.place.location)
+        found = versions.find(name, trigger_id="", project=self.place.project, location=self.place.location)
+        self._found[name] = found
+        return found
 
     # -- executions ------------------------------------------------------------------------------------------------
 
@@ -155,6 +159,9 @@ class Submitting(Control):
             actor=actor or user(),
         )
         check_wishes(wishes)
+        with suppress(InputError, NotPublished):  # of a version that may have been replaced
+            if (version_id := self._remembered(definition)) is not None:
+                return self._submit_published(version_id, parameters or {}, trigger=trigger, wishes=wishes)
         version, version_id = self._find_or_read(definition, trigger=trigger)
         given = to_values(version, parameters or {})
         bind_inputs(version, given)
@@ -275,8 +282,36 @@ class Submitting(Control):
         version.trigger(trigger)
         return version, version_id
 
+    def _remembered(self, definition: Definition | str) -> str | None:
+        """The version that was last found under this name; not where workers have to be started for it."""
+        if self.settings.is_embedded or not isinstance(definition, str):
+            return None
+        return self._found.get(definition)
+
+    def _submit_published(
+        self, version_id: str, parameters: Mapping[str, object], *, trigger: str | None, wishes: Wishes
+    ) -> str:
+        """Start an execution of a version if it is still published: a look for what is takes as long as to store it.
+
+        Raises:
+            NotPublished: it is not; nothing was stored.
+        """
+        services = self._open().services
+        given = to_values(services.plans.version(version_id), parameters)
+        return submit(
+            version_id,
+            given,
+            services,
+            place=self.place,
+            trigger_id=trigger,
+            wishes=wishes,
+            only_published=True,
+        )
+
     def _able_to_run(self, version_id: str, executor: str) -> Services:
         """What is needed to run a version: where nobody else brings workers, they are started."""
+        if not self.settings.is_embedded:
+            return self._open().services
         executors = executors_in_reach(version_id, self._open().services, executor=executor, place=self.place)
         return self._running(tuple(executors)).services
 

@@ -123,8 +123,18 @@ def submit(
     place: Place,
     trigger_id: str | None = None,
     wishes: Wishes = _NO_WISHES,
+    only_published: bool = False,
 ) -> str:
     """Start an execution, or put it off until its time.
+
+    Args:
+        version_id: what it runs.
+        given: its parameters.
+        services: the stores, and the way to the broker.
+        place: where it belongs.
+        trigger_id: default: the only API trigger.
+        wishes: how it is to run.
+        only_published: only if the version is the published one of its integration when the execution is stored.
 
     Returns:
         Its id; if its ``request_id`` is known, that of the first execution with it.
@@ -133,13 +143,14 @@ def submit(
         InputError: the trigger, the parameters or the wishes do not fit; nothing was stored.
         QueueFull: too much waits for an executor that it starts on, also after ``wait_s``; nothing was stored.
         ExecutionExists: the chosen id is taken.
+        NotPublished: the version is not the published one any more; nothing was stored.
         Unreachable: the database, or after the execution was stored, the broker.
     """
     check_wishes(wishes)
     plan = services.plans.get(version_id, trigger_id)
     new = to_new(plan, given, version_id=version_id, place=place, wishes=wishes)
     await_room([new], services, wait_s=wishes.wait_s)
-    created = store_once([new], services)
+    created = store_once([new], services, only_published=only_published)
     start_stored(created, services)
     return created.id_of(new)
 
@@ -173,10 +184,10 @@ def to_new(plan: Plan, given: Mapping[str, Value], *, version_id: str, place: Pl
     )
 
 
-def store_once(new: Sequence[NewExecution], services: Services) -> Created:
-    """Store executions, but for those whose request id is known, in one transaction."""
+def store_once(new: Sequence[NewExecution], services: Services, *, only_published: bool = False) -> Created:
+    """Store executions, but for those whose request id is known, in one transaction; ``create_once`` says what of."""
     failpoint("submit.before")
-    created = services.store.create_once(new)
+    created = services.store.create_once(new, only_published=only_published)
     failpoint("submit.committed")
     return created
 

@@ -15,10 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from orchestrator.errors import StoreError
 from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import Value, to_value
+from orchestrator.model.version_states import VersionState
 from orchestrator.store.changes import Due, NewAttempt, NewExecution
 from orchestrator.store.inserts import insert_rows
 from orchestrator.store.kinds import Hold, Phase, owner_of
@@ -33,11 +35,37 @@ from orchestrator.store.tables import (
     now,
     parameters,
     timers,
+    versions,
 )
 
+_IS_PUBLISHED: Final = sa.select(versions.c.id).where(
+    versions.c.id == sa.bindparam("b_id"), versions.c.state == VersionState.ACTIVE.value
+)
 _OVER: Final = sa.insert(executions).values(ended_at=now())
 _UNCLAIMED: Final = sa.insert(live_attempts)
 _CLAIMED: Final = sa.insert(live_attempts).values(started_at=now())
+
+
+class NotPublished(StoreError):
+    """A version is not the published one of its integration any more."""
+
+    def __init__(self, version_id: str) -> None:
+        super().__init__(version_id)
+        self.version_id = version_id
+
+    def __str__(self) -> str:
+        return f"version {self.version_id} is not published any more; look up the one that is"
+
+
+def check_published(connection: sa.Connection, new: Iterable[NewExecution]) -> None:
+    """Make sure that each of these runs what is published.
+
+    Raises:
+        NotPublished: one does not.
+    """
+    for version_id in {each.version_id for each in new}:
+        if connection.execute(_IS_PUBLISHED, {"b_id": version_id}).one_or_none() is None:
+            raise NotPublished(version_id)
 
 
 def insert_executions(connection: sa.Connection, new: Sequence[NewExecution]) -> Sequence[NewExecution]:

@@ -34,7 +34,7 @@ from orchestrator.store import fused, fused_creation
 from orchestrator.store.bulk import write_many
 from orchestrator.store.changes import Commit, Created, Due, Fired, NewExecution, Refusal, Written
 from orchestrator.store.commits import BY_KEY, IDS, Refused, bind, write
-from orchestrator.store.creation import insert_executions, insert_timers
+from orchestrator.store.creation import check_published, insert_executions, insert_timers
 from orchestrator.store.database import Conflict, Database
 from orchestrator.store.kinds import AttemptKey, Phase, Signal, Wish, WorkerState, owner_of
 from orchestrator.store.rows import (
@@ -113,32 +113,43 @@ class ExecutionStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def create(self, new: Sequence[NewExecution]) -> Sequence[NewExecution]:
+    def create(self, new: Sequence[NewExecution], *, only_published: bool = False) -> Sequence[NewExecution]:
         """Store executions and their ready start tasks in one transaction.
+
+        Args:
+            new: what is to be stored.
+            only_published: only if the version of each is the published one of its integration at this moment.
 
         Returns:
             The same as they were stored: one that has to wait for a limit has nothing ready.
+
+        Raises:
+            NotPublished: one is not; nothing was stored.
         """
         is_fusible = not self.database.is_sqlite and len(new) == 1 and fused_creation.is_common(new[0])
-        if is_fusible and fused_creation.create(self.database, new[0]):
+        if is_fusible and fused_creation.create(self.database, new[0], only_published=only_published):
             return new
         with self.database.begin() as connection:
+            if only_published:
+                check_published(connection, new)
             return insert_executions(connection, new)
 
-    def create_once(self, new: Sequence[NewExecution]) -> Created:
+    def create_once(self, new: Sequence[NewExecution], *, only_published: bool = False) -> Created:
         """Store executions in one transaction, but for those whose request id is known.
 
         Args:
             new: roots of one integration, no two of them with the same request id.
+            only_published: as ``create`` says.
 
         Raises:
             ExecutionExists: another execution has the id of one of them; none was stored.
+            NotPublished: as ``create`` says.
         """
         known: dict[str, str] = {}
         while True:
             ahead = [each for each in new if each.request_id not in known]
             try:
-                return Created(new=self.create(ahead), known=known)
+                return Created(new=self.create(ahead, only_published=only_published), known=known)
             except Conflict:  # somebody else stores some of the same request ids
                 continue
             except sa.exc.IntegrityError:

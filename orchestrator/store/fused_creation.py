@@ -1,37 +1,38 @@
 """Creating an execution on PostgreSQL as one statement, as ``store.fused`` does with claims and commits.
 
-The rows go in as one JSON text for each table. It writes nothing if a limit holds for the execution: who takes slots,
-and who stands in line, is ``store.creation``'s; and so are many executions at once.
+What is NULL is left out, and the attempts go in as one JSON text. It writes nothing if a limit holds for the execution:
+who takes slots, and who stands in line, is ``store.creation``'s; and so are many executions at once.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
 from orchestrator.engine.limits import general_name
 from orchestrator.model.json_text import to_json_text
+from orchestrator.model.version_states import VersionState
+from orchestrator.store.arrays import to_array
 from orchestrator.store.changes import NewExecution
 from orchestrator.store.creation import attempt_row, execution_row
 from orchestrator.store.database import Database
 from orchestrator.store.tables import executions, live_attempts
 
 _DIALECT: Final = sa.make_url("postgresql+psycopg://").get_dialect()()
-_INSERT: Final = (
-    "INSERT INTO {table} ({names}) SELECT {names} FROM json_to_recordset(%({table})s::json) AS row ({typed})"
-)
 _CREATE: Final = """
 WITH made AS (
-  {executions} WHERE NOT EXISTS (
-    SELECT FROM limits WHERE name IN (SELECT json_array_elements_text(%(limits)s::json))
-  ) RETURNING id
+  INSERT INTO executions ({names}) SELECT {values}
+  WHERE NOT EXISTS (SELECT FROM limits WHERE name = ANY(%(limits)s::text[])){guard}
+  RETURNING id
 ), readied AS (
-  {attempts} WHERE EXISTS (SELECT FROM made)
+  INSERT INTO live_attempts ({attempt_names}) SELECT {attempt_names}
+  FROM json_to_recordset(%(attempts)s::json) AS row ({attempt_types}) WHERE EXISTS (SELECT FROM made)
 )
 SELECT count(*) FROM made"""
+_PUBLISHED: Final = f"""
+  AND EXISTS (SELECT FROM versions WHERE id = %(version_id)s AND state = '{VersionState.ACTIVE.value}')"""
 
 
 def is_common(new: NewExecution) -> bool:
@@ -47,34 +48,36 @@ def is_common(new: NewExecution) -> bool:
     return bool(new.ready) and not unusual and all(each.queue_timeout_s is None for each in new.ready)
 
 
-def create(database: Database, new: NewExecution) -> bool:
-    """Store an execution that is common, with its ready start tasks.
+def create(database: Database, new: NewExecution, *, only_published: bool) -> bool:
+    """Store an execution that is common, with its ready start tasks; or ``only_published``, as the store says.
 
     Returns:
-        False if a limit holds for it: then nothing was written.
+        False if a limit holds for it, or its version is not published: then nothing was written.
 
     Raises:
         sqlalchemy.exc.IntegrityError: there is one of this id, or with this request id.
     """
-    rows = [execution_row(new, None)]
+    row = {name: value for name, value in execution_row(new, None).items() if value is not None}
     attempts = [attempt_row(new.id, attempt) for attempt in new.ready]
-    values = {
-        "executions": to_json_text(rows),
-        "live_attempts": to_json_text(attempts),
-        "limits": to_json_text([*{*new.needs, *map(general_name, new.needs)}]),
+    values = row | {
+        "attempts": to_json_text(attempts),
+        "limits": to_array({*new.needs, *map(general_name, new.needs)}),
     }
-    text = _statement(tuple(rows[0]), tuple(attempts[0]))
+    text = _statement(tuple(row), tuple(attempts[0]), only_published=only_published)
     with database.autocommit() as direct:
         return bool(direct.run(text, values)[0][0])
 
 
 @functools.cache
-def _statement(execution_columns: tuple[str, ...], attempt_columns: tuple[str, ...]) -> str:
+def _statement(names: tuple[str, ...], attempt_names: tuple[str, ...], *, only_published: bool) -> str:
     return _CREATE.format(
-        executions=_insert(executions, execution_columns), attempts=_insert(live_attempts, attempt_columns)
+        names=", ".join(names),
+        values=", ".join(f"%({name})s::{_type(executions, name)}" for name in names),
+        guard=_PUBLISHED if only_published else "",
+        attempt_names=", ".join(attempt_names),
+        attempt_types=", ".join(f"{name} {_type(live_attempts, name)}" for name in attempt_names),
     )
 
 
-def _insert(table: sa.Table, columns: Sequence[str]) -> str:
-    typed = [f"{name} {table.c[name].type.compile(_DIALECT)}" for name in columns]
-    return _INSERT.format(table=table.name, names=", ".join(columns), typed=", ".join(typed))
+def _type(table: sa.Table, name: str) -> str:
+    return table.c[name].type.compile(_DIALECT)

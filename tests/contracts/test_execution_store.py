@@ -15,6 +15,7 @@ from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.timers import TimerKind
 from orchestrator.model.values import INT64_MAX, INT64_MIN, DataType, Value
 from orchestrator.store.changes import Due, Fired, Refusal
+from orchestrator.store.creation import NotPublished
 from orchestrator.store.executions import ExecutionStore
 from orchestrator.store.kinds import AttemptKey
 from orchestrator.store.queries import ExecutionQueries
@@ -123,6 +124,30 @@ def test_what_is_created_with_something_unusual_is_stored_like_what_is_created_a
     store.create([beside, unusual])
 
     assert stored_rows(database, alone) == stored_rows(database, beside)
+
+
+@pytest.mark.parametrize("more", [{}, {"deadline_s": 60.0}], ids=["usual", "unusual"])
+def test_only_what_is_published_at_that_moment_is_created_on_request(database, store, more):
+    version_id = publish(database)
+    store.create([make_execution(version_id, **more)], only_published=True)
+    publish(database, description="newer")
+    before = rows_of(database)
+
+    with pytest.raises(NotPublished, match=version_id):
+        store.create([make_execution(version_id, **more)], only_published=True)
+
+    assert rows_of(database) == before
+    store.create([make_execution(version_id, **more)])
+
+
+def test_a_known_request_id_is_found_also_for_what_has_to_be_published(database, store):
+    version_id = publish(database)
+    first, second = (make_execution(version_id, request_id="known") for _ in range(2))
+
+    created = [store.create_once([each], only_published=True) for each in (first, second)]
+
+    assert [each.id_of(second) for each in created] == [second.id, first.id]
+    assert created[1].new == []
 
 
 def stored_rows(database, new):
