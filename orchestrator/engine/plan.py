@@ -60,9 +60,12 @@ class PlannedTask:
         return not self.edges
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What one trigger can run. ``numbers`` and ``edges`` give every task and edge its place in a packed progress."""
+    """What one trigger can run. ``numbers`` and ``edges`` give every task and edge its place in a packed progress.
+
+    A plan is equal to itself alone: it is too large to be compared, and what was worked out of it is kept by it.
+    """
 
     version: IntegrationVersion
     trigger: TriggerConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -62,9 +63,12 @@ def new_execution(
     request = bind_inputs(plan.version, given)
     is_sync = method is Method.POST
     seen = with_system_variables({**request, **(results or {})}, is_sync=is_sync)
-    decision = Decision(progress=taken_over)
-    if hold is None:
-        decision = decide(plan, taken_over, Started(), parameters=seen, is_sync=is_sync)
+    if hold is not None:
+        decision, packed = Decision(progress=taken_over), pack(plan, taken_over)
+    elif taken_over is NOTHING and _start_alike(plan):
+        decision, packed = _start_of_all(plan, is_sync=is_sync)
+    else:
+        decision, packed = _decide_start(plan, taken_over, seen, is_sync=is_sync)
     is_over = decision.progress.state.is_final
     needs = limits_for(
         plan.version, request, project=project, location=location, executor=executor, is_root=parent is None
@@ -78,7 +82,7 @@ def new_execution(
         trigger_id=plan.trigger.id,
         method=method,
         executor=executor,
-        progress=pack(plan, decision.progress),
+        progress=packed,
         request=request,
         root_id=root_id,
         state=decision.progress.state if is_over else ExecutionState.PENDING,
@@ -93,9 +97,27 @@ def new_execution(
     )
 
 
+def _decide_start(
+    plan: Plan, taken_over: Progress, seen: Mapping[str, Value], *, is_sync: bool
+) -> tuple[Decision, str]:
+    """The start, and the progress that it makes as text."""
+    decision = decide(plan, taken_over, Started(), parameters=seen, is_sync=is_sync)
+    return decision, pack(plan, decision.progress)
+
+
+@functools.lru_cache(maxsize=512)
+def _start_of_all(plan: Plan, *, is_sync: bool) -> tuple[Decision, str]:
+    """The start of any execution of a plan whose start conditions read no parameters."""
+    return _decide_start(plan, NOTHING, {}, is_sync=is_sync)
+
+
+def _start_alike(plan: Plan) -> bool:
+    return all(edge.condition is None for edge in plan.start_edges)
+
+
 def begins_alike(new: NewExecution, plan: Plan) -> bool:
     """Whether all executions of the plan begin as this one did: no start condition reads the parameters."""
-    return new.outcome is None and all(edge.condition is None for edge in plan.start_edges)
+    return new.outcome is None and _start_alike(plan)
 
 
 def begun_like(
