@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 from collections.abc import Callable, Sequence
@@ -151,6 +152,7 @@ class Control(Looking):
         return self._running(executors_going_on(execution_id, self._open().services)).services
 
 
+@functools.cache
 def user() -> str:
     """Who acts, where no other name is given: this operating system's user."""
     try:

@@ -99,7 +99,8 @@ class CeleryPublisher:
             from orchestrator.runtime import redis_messages  # loads the transport, which is used now
 
             if not redis_messages.is_listened_to():
-                with self.app.connection_or_acquire() as connection:
+                pool: Any = self.app.pool  # the stubs take it for another one
+                with pool.acquire(block=True) as connection:
                     redis_messages.push(self.app, connection.default_channel, self._make_all(messages))
                 return
         with self.app.producer_or_acquire() as producer, producer.batch():
