@@ -230,3 +230,14 @@ def test_what_redis_refuses_is_said_and_the_next_answer_is_its_own(runtime, exec
     publisher.publish([message(executor, 3)])
 
     assert [body[0][1] for body, _, _ in received(runtime.app, executor, 1)] == [3]
+
+
+@on_redis
+def test_a_channel_keeps_one_connection_and_a_fork_takes_its_own(runtime, monkeypatch):
+    with runtime.app.pool.acquire(block=True) as connection:
+        first = redis_messages._connection_of(connection.default_channel)
+        assert redis_messages._connection_of(connection.default_channel) is first
+
+        monkeypatch.setattr(first, "pid", first.pid + 1)
+
+        assert redis_messages._connection_of(connection.default_channel) is not first
