@@ -66,9 +66,15 @@ def without_addresses(found):
     return re.sub(r" at 0x[0-9a-f]+", "", repr(found))
 
 
+def but_foreign_keys(item, name, kind, *_):
+    """Autogenerate does not know that a constraint may be that of one kind of server; the next test compares them."""
+    return kind != "foreign_key_constraint"
+
+
 def test_migrations_make_the_tables_that_the_code_knows(database):
     with database.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+        options = {"compare_type": True, "compare_server_default": False, "include_object": but_foreign_keys}
+        context = MigrationContext.configure(connection, opts=options)
 
         assert compare_metadata(context, metadata) == []
 

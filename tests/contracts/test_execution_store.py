@@ -101,11 +101,12 @@ def test_an_execution_that_is_over_at_once_is_stored_as_ended(database, store):
 
 
 def test_executions_are_created_together_or_not_at_all(database, store):
-    good = make_execution(publish(database))
+    there, good = (make_execution(publish(database)) for _ in range(2))
+    store.create([there])
     before = rows_of(database)
 
     with pytest.raises(sa.exc.IntegrityError):
-        store.create([good, make_execution("no such version")])
+        store.create([good, there])
 
     assert rows_of(database) == before
 
