@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, cast
 
-from orchestrator.model.json_text import Json
+from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.model.values import Value, parse_parameters, to_parameters
@@ -163,7 +163,41 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class EntryTexts:
+    """Entries as they are stored, as text. What an entry has in common with an earlier one is written once.
+
+    Many executions that went the same way differ in times and parameters alone, and share the objects that say what
+    became of tasks and edges. They are known by their identity: the entries must live for as long as this.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[str, str]] = {}
+
+    def of(self, entry: Entry) -> str:
+        """The text of ``Entry.to_json``."""
+        if entry.error is not None or entry.details:
+            return to_json_text(entry.to_json())
+        shared = (entry.kind, entry.task_number, entry.attempt, entry.worker, entry.actor)
+        alike = (*shared, id(entry.states), id(entry.edges))
+        known = self._known.get(alike)
+        if known is None:
+            known = self._known[alike] = _around_times(entry)
+        start, rest = known
+        if entry.parameters:
+            rest = f'{rest},"parameters":{to_json_text(to_parameters(entry.parameters))}'
+        return f'{start}{entry.started_at.isoformat()}","end":"{entry.ended_at.isoformat()}"{rest}}}'
+
+
+def _around_times(entry: Entry) -> tuple[str, str]:
+    """What stands before the first time and behind the last, without parameters."""
+    document = entry.to_json()
+    first = {key: document.pop(key) for key in ("kind", "task", "attempt")}
+    for key in ("start", "end", "parameters"):
+        document.pop(key, None)
+    return to_json_text(first)[:-1] + ',"start":"', f",{to_json_text(document)[1:-1]}" if document else ""
+
+
+@quick_dataclass
 class Outcome:
     """How an execution ended: a final state, what it answers, and why if it FAILED."""
 

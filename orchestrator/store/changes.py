@@ -78,7 +78,7 @@ class NewExecution:
     submitted_by: str | None = None  # who wanted it, if it is not the clock or its parent
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class EndedChild:
     """A sub-execution that ran from its start to its end before it was written. ``request`` is its column's text."""
 

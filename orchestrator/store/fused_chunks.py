@@ -12,7 +12,7 @@ from typing import Final
 
 from orchestrator.store.changes import EndedChild, Fired, Refusal
 from orchestrator.store.database import Database
-from orchestrator.store.ended import INSERT_EXECUTIONS, INSERT_HISTORY, texts_of_ended
+from orchestrator.store.ended import INSERT_EXECUTIONS, INSERT_HISTORY, lines_of_ended
 from orchestrator.store.fused import ARRIVED, DIVISION_BY_ZERO
 from orchestrator.store.kinds import Phase
 from orchestrator.store.rows import ClaimedChunk
@@ -54,7 +54,7 @@ def write(
         sqlalchemy.exc.IntegrityError: one of them has a row already.
     """
     chunk = claimed.chunk
-    values = texts_of_ended(claimed, ended) | {
+    values = lines_of_ended(claimed, ended) | {
         "parent_number": chunk.key.number,
         "first_position": chunk.key.first_position,
         "worker": claimed.worker,

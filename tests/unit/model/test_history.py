@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.model.history import Entry, EntryKind, ErrorInfo
+from orchestrator.model.history import Entry, EntryKind, EntryTexts, ErrorInfo
 from orchestrator.model.states import TaskState
 from orchestrator.model.values import DataType, Value
 
@@ -63,6 +64,18 @@ def test_an_entry_is_read_back_as_it_was_written(entry):
     text = json.dumps(entry.to_json())
 
     assert Entry.from_json(json.loads(text)) == entry
+
+
+@given(first=entries, others=st.lists(entries, max_size=3))
+@settings(max_examples=100)
+def test_entries_that_share_what_became_of_tasks_are_written_as_if_they_did_not(first, others):
+    texts = EntryTexts()
+    alike = [replace(each, states=first.states, edges=first.edges) for each in others]
+    again = [replace(first, started_at=each.started_at, parameters=each.parameters) for each in others]
+
+    for entry in (first, *others, *alike, *again):
+        assert json.loads(texts.of(entry)) == entry.to_json()
+        assert "\n" not in texts.of(entry)
 
 
 @given(error=errors)
