@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from orchestrator.model.history import ErrorInfo
+from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.values import Value
 
 
@@ -15,7 +16,7 @@ class Started:
     """The execution begins: the trigger's edges are decided. A replay may begin with tasks that are over already."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Succeeded:
     """An attempt did its work. ``outputs`` have the declared types already."""
 

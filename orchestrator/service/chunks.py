@@ -119,21 +119,27 @@ class _ChunkDrive:
     def run(self) -> None:
         done, size = self._claimed.done, len(self._claimed.chunk.requests)
         while done < size:
-            part = self._run_part(range(done, size))
-            done += len(part)
-            written = self._write(part, done)
-            if isinstance(written, Refusal):
-                log.warning("results refused: the chunk is not this worker's any more", extra={"key": self._key})
-            elif messages := [*start_messages(part.begun, self._services.types), *map(join_message, written)]:
-                self._services.publisher.publish(messages)
-            if part.is_cut_off or isinstance(written, Refusal):
+            with uncollected():  # around all of it: what a part has made is gone when the collector is back
+                done, goes_on = self._do_part(done, size)
+            if not goes_on:
                 patiently(lambda _: let_go(self._claimed, self._services))
                 return
+
+    def _do_part(self, done: int, size: int) -> tuple[int, bool]:
+        """Run and write a part; how many have rows then, and whether the next one may begin."""
+        part = self._run_part(range(done, size))
+        done += len(part)
+        written = self._write(part, done)
+        if isinstance(written, Refusal):
+            log.warning("results refused: the chunk is not this worker's any more", extra={"key": self._key})
+        elif messages := [*start_messages(part.begun, self._services.types), *map(join_message, written)]:
+            self._services.publisher.publish(messages)
+        return done, not (part.is_cut_off or isinstance(written, Refusal))
 
     def _run_part(self, indexes: Sequence[int]) -> _Part:
         part, began = _Part(), time.monotonic()
         watched = self._services.guard.watch(timeout_s=None, is_wanted=self._wishes.is_wanted)
-        with uncollected(), suppress(AttemptEnded), watched as watch:
+        with suppress(AttemptEnded), watched as watch:
             self._guard.part = watch
             for index in indexes:
                 child = self._siblings.run(index)

@@ -6,9 +6,9 @@ not fit - comes out as a ``Result``. Nothing is written here.
 
 from __future__ import annotations
 
+import hashlib
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -40,7 +40,6 @@ from orchestrator.store.rows import Claimed, NewChunk
 _SHORTEST_S: Final = 0.001
 _SIGNAL_HANDLER: Final = "_shutdown_cleanup"  # billiard.common
 MAX_MESSAGE: Final = 10_000  # characters of an error's message; it is kept with the execution, not only in the history
-_CHILD_IDS: Final = uuid.UUID("6f726368-6573-5472-8174-6f7263686964")  # the namespace of derived execution ids
 
 
 @quick_dataclass
@@ -87,6 +86,13 @@ class Performer:
     def __init__(self, claimed: Claimed, plan: Plan, services: Services, *, clock: Callable[[], datetime]) -> None:
         self._claimed, self._stored, self._plan = claimed, claimed.execution, plan
         self._services, self._clock = services, clock
+        self._id = claimed.execution.id
+
+    def of_sibling(self, execution_id: str) -> Performer:
+        """That of an execution that differs from this one in its id, its times and its parameters alone."""
+        sibling = Performer(self._claimed, self._plan, self._services, clock=self._clock)
+        sibling._id = execution_id
+        return sibling
 
     def stop(self, number: int, attempt: int, round: int = 0) -> Result:  # noqa: A002 - the word is ours
         """The task is to end: its code does not run. After a round of sub-executions it had begun."""
@@ -179,7 +185,7 @@ class Performer:
             timeout_s = max(task.config.timeout_ms / 1000 - spent_s, _SHORTEST_S)
 
         def ask() -> Wish:
-            key = AttemptKey(execution_id=self._stored.id, number=number, attempt=attempt, round=round)
+            key = AttemptKey(execution_id=self._id, number=number, attempt=attempt, round=round)
             if task.is_light and not is_rollback:  # its row may not be written yet
                 return Wish.STOP if store.is_stopping(key) else Wish.GO_ON
             return store.wish(key, worker=self._claimed.worker)
@@ -200,7 +206,7 @@ class Performer:
     ) -> TaskContext:
         stored = self._stored
         return TaskContext(
-            execution_id=stored.id,
+            execution_id=self._id,
             integration=stored.integration,
             project=stored.project,
             location=stored.location,
@@ -306,7 +312,7 @@ class Performer:
             wanted,
             plan,
             version_id=version_id,
-            join=AttemptKey(execution_id=stored.id, number=number, attempt=attempt, round=round),
+            join=AttemptKey(execution_id=self._id, number=number, attempt=attempt, round=round),
             first_position=first,
             executor=stored.executor,
             priority=stored.priority,
@@ -325,7 +331,7 @@ class Performer:
         *,
         first: int,
     ) -> tuple[NewExecution, ...]:
-        stored = self._stored
+        stored, id_of = self._stored, child_ids(self._id, number, attempt)
         found: dict[tuple[str, str], tuple[str, Plan]] = {}
         children = []
         for position, child in enumerate(wanted, first):
@@ -337,7 +343,7 @@ class Performer:
                 new_execution(
                     plan,
                     child.parameters,
-                    execution_id=child_id(stored.id, number, attempt, position),
+                    execution_id=id_of(position),
                     version_id=version_id,
                     project=stored.project,
                     location=stored.location,
@@ -346,7 +352,7 @@ class Performer:
                     root_id=stored.root_id,
                     priority=stored.priority,
                     parent=ParentLink(
-                        execution_id=stored.id, number=number, attempt=attempt, round=round, position=position
+                        execution_id=self._id, number=number, attempt=attempt, round=round, position=position
                     ),
                 )
             )
@@ -362,9 +368,15 @@ class Performer:
         return patiently(find)
 
 
-def child_id(parent_id: str, number: int, attempt: int, position: int) -> str:
-    """The id of a sub-execution: who starts it again starts the same one."""
-    return str(uuid.uuid5(_CHILD_IDS, f"{parent_id}.{number}.{attempt}.{position}"))
+def child_ids(parent_id: str, number: int, attempt: int) -> Callable[[int], str]:
+    """The ids of an attempt's sub-executions, by position: who starts one again starts the same one.
+
+    They are UUIDs that begin alike and are in the order of positions. So what is written together lies together in the
+    indexes; for ids all over them PostgreSQL takes a quarter more time, and the more the larger the table is.
+    """
+    digits = hashlib.sha256(f"{parent_id}.{number}.{attempt}".encode()).hexdigest()
+    start = f"{digits[:8]}-{digits[8:12]}-8{digits[12:15]}-8{digits[15:18]}-{digits[18:22]}"
+    return lambda position: f"{start}{position:08x}"
 
 
 def is_from_outside(error: SystemExit) -> bool:

@@ -25,12 +25,13 @@ from orchestrator.store.rows import LiveAttempt, NewChunk
 
 EXECUTION_MODE = "`ExecutionMode`"  # the system variable that conditions see: SYNC or ASYNC
 SYNC, ASYNC = "SYNC", "ASYNC"
+_MODES: Final = {True: Value(DataType.STRING, SYNC), False: Value(DataType.STRING, ASYNC)}  # by whether it is sync
 NOTHING: Final = Progress()  # what an execution stands at before its start, unless it is a replay
 
 
 def with_system_variables(parameters: Mapping[str, Value], *, is_sync: bool) -> dict[str, Value]:
     """The parameters as conditions and tasks see them."""
-    return {**parameters, EXECUTION_MODE: Value(DataType.STRING, SYNC if is_sync else ASYNC)}
+    return {**parameters, EXECUTION_MODE: _MODES[is_sync]}
 
 
 def runs_sync(method: Method, progress: Progress) -> bool:

@@ -14,9 +14,8 @@ it began at.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.engine.decisions import Dispatch
@@ -24,6 +23,8 @@ from orchestrator.engine.events import Succeeded
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.progress import unpack
 from orchestrator.model.history import Entry, EntryKind, Outcome
+from orchestrator.model.quick_dataclass import quick_dataclass
+from orchestrator.model.values import Value
 from orchestrator.service.batch import Batch
 from orchestrator.service.guarding import Watch
 from orchestrator.service.perform import Performer, Result
@@ -33,7 +34,7 @@ from orchestrator.store.changes import Commit
 from orchestrator.store.rows import Claimed
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass
 class End:
     """How one came to its end; of the first one whose tasks all SUCCEEDed it is the way of the others."""
 
@@ -74,11 +75,22 @@ class Ways:
         Returns:
             Its end; None if there is more to it than light tasks.
         """
-        performer = Performer(claimed, self._plan, self._services, clock=self._clock)
-        if self._way is not None and self._began_at == claimed.execution.progress:
-            end = self._follow(self._way, performer, claimed, results)
+        performer = self.performer(claimed)
+        if self.leads_on(claimed.execution.progress):
+            is_sync = runs_sync(claimed.execution.method, self._begun)
+            end = self.follow(performer, claimed.parameters, results, is_sync=is_sync)
             if end is not None:
                 return end
+        return self.find(performer, claimed, kept, results)
+
+    def performer(self, claimed: Claimed) -> Performer:
+        """What runs the tasks of an execution."""
+        return Performer(claimed, self._plan, self._services, clock=self._clock)
+
+    def find(
+        self, performer: Performer, claimed: Claimed, kept: Iterable[Dispatch], results: list[Result]
+    ) -> End | None:
+        """Decide what comes of each task, as ``run`` says, for one that follows no way or has left it."""
         batch = Batch(claimed, self._plan, kept=kept)
         for result in results:
             batch.add(result)
@@ -89,16 +101,23 @@ class Ways:
         change = batch.to_commit()
         if change.outcome is None or change.children or change.chunks:
             return None
-        end = End(change.progress, change.outcome, change.entries)
+        end = End(progress=change.progress, outcome=change.outcome, entries=change.entries)
         if self._are_alike and all(entry.kind is EntryKind.SUCCEEDED for entry in end.entries):
             stored, self._way = claimed.execution, end
             self._began_at, self._begun = stored.progress, unpack(self._plan, stored.progress, stored.state)
         return end
 
-    def _follow(self, way: End, performer: Performer, claimed: Claimed, results: list[Result]) -> End | None:
-        """Perform the tasks of the way; None if one of them leaves it."""
-        is_sync = runs_sync(claimed.execution.method, self._begun)
-        parameters, entries = with_system_variables(claimed.parameters, is_sync=is_sync), []
+    def leads_on(self, progress: str) -> bool:
+        """Whether a way is known that begins so."""
+        return self._way is not None and self._began_at == progress
+
+    def follow(
+        self, performer: Performer, given: Mapping[str, Value], results: list[Result], *, is_sync: bool
+    ) -> End | None:
+        """Perform the tasks of the way that ``leads_on``, with these parameters; None if one of them leaves it."""
+        way = self._way
+        assert way is not None
+        parameters, entries = with_system_variables(given, is_sync=is_sync), []
         for step in way.entries:
             result = performer.perform(step.task_number, step.attempt, 0, parameters=parameters)
             results.append(result)
@@ -120,7 +139,8 @@ class Ways:
                 )
             )
         response = {key: value for key, value in parameters.items() if key in self._plan.output_keys}
-        return End(way.progress, Outcome(state=way.outcome.state, response=response), tuple(entries))
+        outcome = Outcome(state=way.outcome.state, response=response)
+        return End(progress=way.progress, outcome=outcome, entries=tuple(entries))
 
 
 @contextmanager

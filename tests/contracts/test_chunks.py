@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from orchestrator.service import patience
 from orchestrator.service.chunks import Siblings, let_go
 from orchestrator.service.explaining.explain import explain
 from orchestrator.service.lost import MAX_LOSSES, Loss, give_up
+from orchestrator.service.perform import child_ids
 from orchestrator.service.recovery import Republisher, give_back
 from orchestrator.service.submit import Wishes
 from orchestrator.store.changes import EndedChild, Refusal
@@ -38,6 +40,7 @@ from tests.flows import flow, task
 MANY = 50
 CHILD = flow("child", square(1), parameters=[ITEM])
 ME, OTHER = "node/7/me", "node/8/other"
+PARENT = "6f726368-6573-4472-8174-6f7263686964"
 
 
 @pytest.fixture
@@ -190,6 +193,19 @@ def test_children_have_the_ids_that_they_would_have_one_by_one(world):
     siblings = Siblings(claimed, world.services, clock=lambda: claimed.now)
 
     assert siblings.ordinary(3).id == siblings.run(3).id
+
+
+def test_the_ids_of_children_are_uuids_in_the_order_of_their_positions():
+    """So that the index entries of those that are written together lie together."""
+    positions = [0, 1, 9, 10, 99_999, 2**31 - 1]
+    others = [child_ids(*attempt) for attempt in ((PARENT, 1, 2), (PARENT, 2, 1), ("another", 1, 1))]
+
+    ids = [child_ids(PARENT, 1, 1)(position) for position in positions]
+
+    assert ids == sorted({*ids})
+    assert ids == [str(uuid.UUID(each)) for each in ids]
+    assert {uuid.UUID(each).version for each in ids} == {8}  # of our own making
+    assert {other(0)[:28] for other in others}.isdisjoint(each[:28] for each in ids)
 
 
 # -- more than light work ------------------------------------------------------------------------------------------
