@@ -30,10 +30,14 @@ def check_json(document: object, place: str) -> Json:
     for _ in range(MAX_JSON_DEPTH):
         below: list[object] = []
         for item in level:
+            if item is None or isinstance(item, str):  # most of what there is comes first
+                continue
+            if isinstance(item, int):
+                if item.bit_length() > _MAX_INT_BITS:
+                    raise InvalidValue(place, shown(item), "a number that can be written as text")
+                continue
             if isinstance(item, float) and not math.isfinite(item):
                 raise InvalidValue(place, str(item), "a finite number: JSON has no NaN or infinity")
-            if isinstance(item, int) and item.bit_length() > _MAX_INT_BITS:
-                raise InvalidValue(place, shown(item), "a number that can be written as text")
             if isinstance(item, tuple) or (isinstance(item, Mapping) and not isinstance(item, dict)):
                 is_plain = False
             if isinstance(item, Mapping):
@@ -42,7 +46,7 @@ def check_json(document: object, place: str) -> Json:
                 below.extend(item.values())
             elif isinstance(item, list | tuple):
                 below.extend(item)
-            elif item is not None and not isinstance(item, str | int | float | bool):
+            elif not isinstance(item, float):
                 raise InvalidValue(place, shown(item), "JSON data")
         if not below:
             return cast("Json", document) if is_plain else _to_plain(document)

@@ -33,14 +33,14 @@ MAX_WAIT_S: Final = 100 * 365 * 86_400.0  # 100 years: how long a suspension may
 # -- what a step can be --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Done:
     """The task succeeded. ``outputs`` become parameters of the execution; system variables keep their backticks."""
 
     outputs: Mapping[str, Value] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class Child:
     """One sub-execution to start. ``integration`` may be empty: then the trigger alone names it."""
 
@@ -99,7 +99,7 @@ class Suspend:
 Step: TypeAlias = Done | StartChildren | Suspend
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@quick_dataclass
 class ChildOutcome:
     """How one sub-execution ended. ``error`` is None if it SUCCEEDED."""
 

@@ -92,6 +92,8 @@ _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,32}\s*")
 
 
 def _parse_int(found: object, place: str) -> int:
+    if type(found) is int and INT64_MIN <= found <= INT64_MAX:
+        return found
     if isinstance(found, str) and _INTEGER.fullmatch(found):
         found = int(found)
     if isinstance(found, float) and found.is_integer():
@@ -230,8 +232,11 @@ def from_python(data: object, place: str, data_type: DataType | None = None) -> 
     return Value(data_type, _SCALARS[data_type](data, place))
 
 
+_EXACTLY: Final = {int: DataType.INT, str: DataType.STRING, float: DataType.DOUBLE, bool: DataType.BOOLEAN}
+
+
 def _type_of(data: object) -> DataType:
-    scalar = _scalar_type_of(data)
+    scalar = _EXACTLY.get(type(data)) or _scalar_type_of(data)
     if scalar is not None:
         return scalar
     if isinstance(data, list | tuple) and data:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from orchestrator.engine.inputs import bind_inputs
+from orchestrator.engine.inputs import Inputs
 from orchestrator.engine.plan import Plan, PlannedTask
 from orchestrator.model.task_types import Child, TaskTypes
 from orchestrator.store.kinds import AttemptKey, ChunkKey
@@ -70,7 +70,8 @@ def cut(
     Raises:
         InputError: the inputs of one of them do not fit.
     """
-    requests = [dump_parameters(bind_inputs(plan.version, child.parameters)) for child in wanted]
+    inputs = Inputs(plan.version)
+    requests = [dump_parameters(inputs.bind(child.parameters)) for child in wanted]
     return tuple(
         NewChunk(
             key=ChunkKey(

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -292,7 +292,7 @@ class ExecutionStore:
         if not every_round:
             statement = statement.where(executions.c.parent_round == key.round)
         with self.database.read() as connection:
-            return [_outcome(row) for row in connection.execute(statement.order_by(executions.c.position))]
+            return [_outcome(*row) for row in connection.execute(statement.order_by(executions.c.position)).all()]
 
     def has_claims(self) -> bool:
         """Whether any worker holds a live attempt, or a chunk."""
@@ -464,12 +464,12 @@ def _claim(connection: sa.Connection, key: AttemptKey, *, worker: str, is_again:
     )
 
 
-def _outcome(row: Any) -> ChildOutcome:
+def _outcome(execution_id: str, state: str, response: str | None, error: str | None) -> ChildOutcome:
     return ChildOutcome(
-        execution_id=row.id,
-        state=row.state,
-        parameters=load_parameters(row.response),
-        error=None if row.error is None else ErrorInfo.from_json(json.loads(row.error)).message,
+        execution_id=execution_id,
+        state=state,
+        parameters=load_parameters(response),
+        error=None if error is None else ErrorInfo.from_json(json.loads(error)).message,
     )
 
 

@@ -173,7 +173,7 @@ def dump_parameters(parameters: Mapping[str, Value]) -> str:
 
 def load_parameters(text: str | None) -> dict[str, Value]:
     """The inverse of ``dump_parameters``; NULL is no parameters."""
-    return parse_parameters(json.loads(text), "stored parameters") if text else {}
+    return parse_parameters(json.loads(text), "stored parameters") if text and text != "{}" else {}
 
 
 def to_chunk_key(row: sa.Row[Any]) -> ChunkKey:
