@@ -20,7 +20,8 @@ from orchestrator.store.kinds import AttemptKey, ChunkKey
 from orchestrator.store.rows import NewChunk, dump_parameters
 
 FEW: Final = 20  # each of so many may as well have a message of its own
-MOST: Final = 100  # sub-executions a chunk; they are written together
+MOST: Final = 250  # sub-executions a chunk: for each there is a message, a claim and a commit
+MOST_OF_A_BUNDLE: Final = 100  # executions
 SHARES: Final = 8  # a round that is not very large is cut into so many chunks, to keep several processes busy
 MOST_TASKS: Final = 100  # of one sub-execution: it is written as a whole, and a crash loses it as a whole
 
@@ -87,12 +88,12 @@ def cut(
             executor=executor,
             priority=priority,
         )
-        for start, end in slices(len(wanted))
+        for start, end in slices(len(wanted), most=MOST)
     )
 
 
-def slices(count: int) -> Iterator[tuple[int, int]]:
-    """Where each chunk, or bundle, of so many starts and ends: as alike as can be."""
-    number = -(-count // min(max(count // SHARES, FEW), MOST))
+def slices(count: int, *, most: int) -> Iterator[tuple[int, int]]:
+    """Where each chunk, or bundle, of so many starts and ends: as alike as can be, and ``most`` in each."""
+    number = -(-count // min(max(count // SHARES, FEW), most))
     for index in range(number):
         yield count * index // number, count * (index + 1) // number

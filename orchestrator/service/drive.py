@@ -43,7 +43,7 @@ from orchestrator.store.rows import Claimed
 
 log = logging.getLogger(__name__)
 
-BATCH_TASKS: Final = 100
+BATCH_TASKS: Final = 250
 BATCH_S: Final = 0.05
 
 

@@ -19,7 +19,7 @@ from orchestrator.model.json_text import shown
 from orchestrator.model.task_types import TaskTypes
 from orchestrator.model.values import Value
 from orchestrator.service.backpressure import await_room, check_room
-from orchestrator.service.chunking import FEW, is_chunkable, slices
+from orchestrator.service.chunking import FEW, MOST_OF_A_BUNDLE, is_chunkable, slices
 from orchestrator.service.services import Services
 from orchestrator.service.start import begins_alike, begun_like
 from orchestrator.service.submit import Place, Wishes, check_ids, new_id, start_stored, store_once, to_new, to_values
@@ -164,7 +164,7 @@ def _firsts(items: Sequence[Item], plan: Plan, types: TaskTypes, wishes: Wishes)
     return [
         some[start].execution_id
         for some in stored_together
-        for start, end in slices(len(some))
+        for start, end in slices(len(some), most=MOST_OF_A_BUNDLE)
         for _ in range(start, end)
     ]
 

@@ -1,4 +1,4 @@
-"""Chunks: sub-executions that run from start to end in one worker, a hundred to a row, a message and a transaction.
+"""Chunks: sub-executions that run from start to end in one worker, hundreds to a row, a message and a transaction.
 
     claim     one guarded UPDATE, as of an attempt; refused if nobody waits for them any more
     write     some are over: their executions and history in their final state, and their count in the parent's join

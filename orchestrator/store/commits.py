@@ -275,7 +275,7 @@ def record(connection: sa.Connection, changes: Sequence[Commit]) -> None:
         {
             "execution_id": each.execution.id,
             "revision": revision,
-            "entry": texts.get(id(entry)) or texts.setdefault(id(entry), to_json_text(entry.to_json())),
+            "entry": texts.get(id(entry)) or texts.setdefault(id(entry), entry.to_text()),
         }
         for each in changes
         for revision, entry in enumerate(each.entries, each.execution.revision + 1)

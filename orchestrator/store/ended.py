@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.model.history import EntryTexts
 from orchestrator.model.json_text import to_json_text
 from orchestrator.store.changes import EndedChild
 from orchestrator.store.kinds import Method
@@ -88,11 +87,10 @@ def _lines(column: list[Any]) -> str:
 
 def _entries(ended: Sequence[EndedChild]) -> dict[str, list[Any]]:
     """The rows of their history, by column."""
-    texts = EntryTexts()
     return {
         "execution_id": [each.id for each in ended for _ in each.entries],
         "revision": [revision for each in ended for revision in range(1, len(each.entries) + 1)],
-        "entry": [texts.of(entry) for each in ended for entry in each.entries],
+        "entry": [entry.to_text() for each in ended for entry in each.entries],
     }
 
 

@@ -25,7 +25,6 @@ import sqlalchemy as sa
 from orchestrator.errors import ExecutionExists, ExecutionNotFound
 from orchestrator.failpoints import failpoint
 from orchestrator.model.history import Entry, ErrorInfo
-from orchestrator.model.json_text import to_json_text
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.task_types import ChildOutcome
 from orchestrator.model.timers import TimerKind
@@ -422,7 +421,7 @@ class ExecutionStore:
             ).scalar_one_or_none()
             if revision is None:
                 return
-            row = {"execution_id": execution_id, "revision": revision, "entry": to_json_text(entry.to_json())}
+            row = {"execution_id": execution_id, "revision": revision, "entry": entry.to_text()}
             connection.execute(sa.insert(history), row)
 
     def commit_many(self, changes: Sequence[Commit]) -> Written:

@@ -133,7 +133,7 @@ _RELEASED: Final = """released AS (
 _RECORDED: Final = """recorded AS (
   INSERT INTO history (execution_id, revision, entry)
   SELECT advanced.id, %(b_revision)s + line.number, line.entry
-  FROM advanced, unnest(%(entries)s::text[]) WITH ORDINALITY AS line (entry, number)
+  FROM advanced, unnest(string_to_array(%(entries)s, E'\n')) WITH ORDINALITY AS line (entry, number)
 )"""
 _READIED: Final = """readied AS (
   INSERT INTO live_attempts
@@ -315,7 +315,7 @@ def _statement(*, is_over: bool, releases: bool, readies: bool, keeps: bool, joi
 
 def _values(change: Commit, join: AttemptKey | None) -> dict[str, Any]:
     values = advanced(change)
-    values["entries"] = _array(to_json_text(each.to_json()) for each in change.entries)
+    values["entries"] = "\n".join([each.to_text() for each in change.entries])  # JSON, which breaks no line
     values["worker"], values["owner"] = change.worker, owner_of(change.worker)
     if change.released:
         values["numbers"] = _array(each.number for each in change.released)

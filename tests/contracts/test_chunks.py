@@ -55,14 +55,16 @@ def test_a_round_of_many_has_a_row_and_a_small_message_for_a_chunk_and_none_for_
     world.begin(1_000)
 
     rows, messages = world.chunk_rows(), world.chunk_messages()
-    assert [(row.first_position, row.size) for row in rows] == [(first, 100) for first in range(0, 1_000, 100)]
+    assert [(row.first_position, row.size) for row in rows] == [(first, 125) for first in range(0, 1_000, 125)]
     assert world.child_rows() == []
     assert world.waits() == (0, 1_000, "wait")
-    assert {each.celery_id for each in messages} == {f"{world.id}.1.1.1.chunk{first}" for first in range(0, 1_000, 100)}
+    assert {each.celery_id for each in messages} == {f"{world.id}.1.1.1.chunk{first}" for first in range(0, 1_000, 125)}
     assert max(len(json.dumps(each.arguments)) for each in messages) < 100
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(20, []), (21, [10, 11]), (160, [20] * 8), (161, [17] + [18] * 8)])
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(20, []), (21, [10, 11]), (160, [20] * 8), (161, [17] + [18] * 8), (3_000, [250] * 12)]
+)
 def test_a_round_is_cut_into_chunks_that_keep_several_processes_busy(world, count, sizes):
     world.begin(count)
 
