@@ -17,7 +17,7 @@ from typing import Final, cast
 from orchestrator.model.json_text import Json, to_json_text
 from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import ExecutionState, TaskState
-from orchestrator.model.values import Value, parse_parameters, to_parameters
+from orchestrator.model.values import Value, parse_parameters, to_parameters, to_parameters_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +159,7 @@ class Entry:
             f',"worker":{_quoted(self.worker)}' if self.worker else "",
             f',"states":{{{states}}}' if states else "",
             f',"edges":[{edges}]' if edges else "",
-            f',"parameters":{to_json_text(to_parameters(self.parameters))}' if self.parameters else "",
+            f',"parameters":{to_parameters_text(self.parameters)}' if self.parameters else "",
             "}",
         )
         return "".join(parts)

@@ -11,11 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.model.history import ErrorInfo
-from orchestrator.model.json_text import Json, to_json_text
+from orchestrator.model.json_text import Json
 from orchestrator.model.quick_dataclass import quick_dataclass
 from orchestrator.model.states import ExecutionState
 from orchestrator.model.timers import TimerKind
-from orchestrator.model.values import Value, parse_parameters, to_parameters
+from orchestrator.model.values import Value, parse_parameters, to_parameters_text
 from orchestrator.store.kinds import AttemptKey, ChunkKey, Hold, Method, ParentLink, Phase, Replay, Signal
 
 
@@ -168,7 +168,7 @@ class DueTimer:
 
 def dump_parameters(parameters: Mapping[str, Value]) -> str:
     """Parameters as a column holds them."""
-    return to_json_text(to_parameters(parameters))
+    return to_parameters_text(parameters)
 
 
 def load_parameters(text: str | None) -> dict[str, Value]:

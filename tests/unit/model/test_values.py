@@ -21,6 +21,7 @@ from orchestrator.model.values import (
     parse_value,
     text_of,
     to_parameters,
+    to_parameters_text,
     to_value,
 )
 from tests.unit.steps import steps_of
@@ -106,6 +107,16 @@ def test_a_map_of_values_is_read_and_written_back():
 
     assert parameters["j"] == Value(DataType.JSON, {"a": None})
     assert to_parameters(parameters) == body
+
+
+@pytest.mark.parametrize("data_type", list(DataType))
+@settings(max_examples=30)
+@given(data=st.data())
+def test_the_text_of_parameters_is_that_of_their_document(data_type, data):
+    drawn = data.draw(st.dictionaries(texts, contents(data_type), max_size=3))
+    parameters = {key: Value(data_type, content) for key, content in drawn.items()}
+
+    assert to_parameters_text(parameters) == to_json_text(to_parameters(parameters))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
