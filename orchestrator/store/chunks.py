@@ -119,8 +119,12 @@ class ChunkStore:
     def claim(self, key: ChunkKey, *, worker: str, is_again: bool = False) -> ClaimedChunk | None:
         """Take a chunk that nobody has; arguments and answer as ``ExecutionStore.claim``."""
         values = _bind(key) | {"b_worker": worker, "b_owner": owner_of(worker)}
-        with self.database.begin(is_durable=False) as connection:
-            row = connection.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).one_or_none()
+        row: Any
+        if not self.database.is_sqlite:
+            row = fused_chunks.claim(self.database, values, is_again=is_again)
+        else:
+            with self.database.begin() as connection:
+                row = connection.execute(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values).one_or_none()
         return None if row is None else _to_claimed(row)
 
     def held(self, execution_id: str, worker: str) -> list[ClaimedChunk]:

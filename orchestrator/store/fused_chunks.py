@@ -1,14 +1,16 @@
-"""Writing a part of a chunk on PostgreSQL as one statement, as ``store.fused`` does with claims and commits.
+"""Claiming a chunk and writing a part of one on PostgreSQL as one statement each, as ``store.fused`` does for attempts.
 
-It says the same as the transaction of ``ChunkStore.write``, which SQLite takes, and parts with sub-executions that are
+They say the same as the transactions of ``ChunkStore``, which SQLite takes, and parts with sub-executions that are
 begun. The lock of the parent's row, which the other chunks of the round wait for, is held for one statement and its
 commit, where it would be held for three round trips more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from types import SimpleNamespace
+from typing import Any, Final
 
 from orchestrator.store.changes import EndedChild, Fired, Refusal
 from orchestrator.store.database import Database
@@ -16,7 +18,27 @@ from orchestrator.store.ended import INSERT_EXECUTIONS, INSERT_HISTORY, lines_of
 from orchestrator.store.fused import ARRIVED, DIVISION_BY_ZERO
 from orchestrator.store.kinds import Phase
 from orchestrator.store.rows import ClaimedChunk
+from orchestrator.store.tables import chunks
 
+_COLUMNS: Final = tuple(each.name for each in chunks.c)
+_CLAIMED: Final = (*_COLUMNS, "project", "location", "root_id", "integration", "now")
+_CLAIM: Final = """
+WITH taken AS (
+  UPDATE chunks SET worker = %(b_worker)s, owner = %(b_owner)s
+  WHERE execution_id = %(b_id)s AND task_number = %(b_number)s AND attempt = %(b_attempt)s AND round = %(b_round)s
+    AND first_position = %(b_first_position)s AND (worker IS NULL{or_again})
+    AND EXISTS (SELECT FROM executions WHERE id = %(b_id)s AND signal IS NULL)
+    AND EXISTS (SELECT FROM live_attempts
+      WHERE execution_id = %(b_id)s AND task_number = %(b_number)s AND attempt = %(b_attempt)s AND round = %(b_round)s
+        AND phase = 'wait' AND stop_at IS NULL)
+  RETURNING *
+)
+SELECT {columns}, executions.project, executions.location, executions.root_id,
+  versions.integration, clock_timestamp(), set_config('synchronous_commit', 'off', true)
+FROM taken JOIN executions ON executions.id = taken.execution_id JOIN versions ON versions.id = taken.version_id"""
+_OF_CHUNK: Final = ", ".join(f"taken.{name}" for name in _COLUMNS)
+_CLAIM_FREE: Final = _CLAIM.format(columns=_OF_CHUNK, or_again="")
+_CLAIM_AGAIN: Final = _CLAIM.format(columns=_OF_CHUNK, or_again=" OR worker = %(b_worker)s")
 _WRITE: Final = """
 WITH made AS (
   {executions} RETURNING 1
@@ -43,6 +65,17 @@ def _write(move: str) -> str:
 
 _MOVE_ON: Final = _write("UPDATE chunks SET done = %(done)s")
 _FINISH: Final = _write("DELETE FROM chunks")
+
+
+def claim(database: Database, values: Mapping[str, Any], *, is_again: bool) -> SimpleNamespace | None:
+    """What ``ChunkStore.claim`` reads, or None if there was nothing to claim."""
+    with database.autocommit() as direct:
+        found = direct.run(_CLAIM_AGAIN if is_again else _CLAIM_FREE, values)
+    if not found:
+        return None
+    row = SimpleNamespace(**dict(zip(_CLAIMED, found[0], strict=False)))
+    row.now = row.now.astimezone(UTC)
+    return row
 
 
 def write(
