@@ -173,7 +173,7 @@ def _values(changes: Sequence[Commit]) -> dict[str, Any]:
         state, progress = change.state.value, change.progress
         ends.append((change.execution.id, revision, following, state, progress, response, error))
     lines = [
-        (place, change.execution.revision + line, to_json_text(entry.to_json()))
+        (place, change.execution.revision + line, entry.to_text())
         for place, change in enumerate(changes, 1)
         for line, entry in enumerate(change.entries, 1)
     ]
