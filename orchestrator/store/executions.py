@@ -36,6 +36,7 @@ from orchestrator.store.commits import BY_KEY, IDS, Refused, bind, write
 from orchestrator.store.creation import check_published, insert_executions, insert_timers
 from orchestrator.store.database import Conflict, Database
 from orchestrator.store.kinds import AttemptKey, Phase, Signal, Wish, WorkerState, owner_of
+from orchestrator.store.quick import quick
 from orchestrator.store.rows import (
     Claimed,
     DueTimer,
@@ -196,7 +197,7 @@ class ExecutionStore:
         # Not durable: a claim that a crash of the database undoes leaves the attempt to be claimed again, and fences
         # off the worker that had it. Whatever the attempt leads to is committed after it, and so not kept without it.
         with self.database.begin(is_durable=False) as connection:
-            return _claim(connection, key, worker=worker, is_again=is_again)
+            return _claim(quick(connection), key, worker=worker, is_again=is_again)
 
     def claim_each(self, keys: Sequence[AttemptKey], *, worker: str, is_again: bool = False) -> list[Claimed]:
         """Take those of some live attempts that nobody has; arguments as of ``claim``.
@@ -207,7 +208,7 @@ class ExecutionStore:
         if not self.database.is_sqlite:
             return fused.claim_each(self.database, keys, worker=worker, is_again=is_again)
         with self.database.begin(is_durable=False) as connection:
-            found = [_claim(connection, key, worker=worker, is_again=is_again) for key in keys]
+            found = [_claim(quick(connection), key, worker=worker, is_again=is_again) for key in keys]
         return [each for each in found if each is not None]
 
     def wish(self, key: AttemptKey, *, worker: str) -> Wish:
@@ -385,8 +386,8 @@ class ExecutionStore:
         claimed = None
         try:
             with self.database.begin() as connection:
-                fired = tuple(write(connection, change))
-                claimed = _claim(connection, following, worker=worker, is_again=False)
+                fired = tuple(write(quick(connection), change))
+                claimed = _claim(quick(connection), following, worker=worker, is_again=False)
                 failpoint("commit.inside")
         except Refused as refused:
             return refused.refusal, None
@@ -403,7 +404,7 @@ class ExecutionStore:
     def _write(self, change: Commit) -> tuple[Fired, ...] | Refusal:
         try:
             with self.database.begin() as connection:
-                fired = tuple(write(connection, change))
+                fired = tuple(write(quick(connection) if self.database.is_sqlite else connection, change))
                 failpoint("commit.inside")
         except Refused as refused:
             return refused.refusal
