@@ -1,8 +1,9 @@
 """The Celery app: its configuration, and one Celery task for each task type.
 
 ``celery -A orchestrator worker -Q executor.default`` and ``orchestrator worker`` both load ``default_app``. The
-configuration loses nothing where Celery can help it: JSON only, late acks, one message at a time,
-nothing that turns a lost connection into a lost task. What a worker does with a message is ``service.drive``.
+configuration loses nothing where Celery can help it: JSON only, late acks, no message fetched that is not soon begun
+(``runtime.parcels``), nothing that turns a lost connection into a lost task. What a worker does with a message is
+``service.drive``.
 """
 
 from __future__ import annotations
