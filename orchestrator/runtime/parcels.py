@@ -272,7 +272,7 @@ def _give_back(requests: Iterable[Any]) -> None:
     for request in reversed([*requests]):
         worker_state.task_ready(request)
         request.acknowledged = True
-        give_back(request.message)
+        give_back(request.message, request.connection_errors)
 
 
 class Parcels(bootsteps.StartStopStep):

@@ -98,19 +98,22 @@ class QoS(redis.QoS):
         return connection is not None and connection.client is not None
 
 
-def give_back(message: Any) -> None:
+def give_back(message: Any, errors: tuple[type[BaseException], ...]) -> None:
     """Put a message of ours that nobody works on back to where it came from, whichever broker that is.
 
-    If the broker is away, it comes again as all do that were not acknowledged.
+    Args:
+        message: as it was delivered; its connection may be gone.
+        errors: what the broker's client raises if so. The message then comes again, as all do that were not
+            acknowledged.
     """
     qos = getattr(message.channel, "qos", None)
     if isinstance(qos, QoS):
         try:
             qos.give_back(message.delivery_tag)
-        except message.channel.connection_errors:
+        except errors:
             log.warning("message not given back: Redis is away")
     else:
-        message.reject_log_error(log, message.channel.connection.client.connection_errors, requeue=True)
+        message.reject_log_error(log, errors, requeue=True)
 
 
 def _is_ours(message: Any) -> bool:
