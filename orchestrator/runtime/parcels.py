@@ -24,7 +24,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ class _Parcel:
 
     requests: list[Any]
     place: int
-    sent_at: float = field(default_factory=time.monotonic)
+    sent_at: float
     pid: int = 0
     settled: int = 0
     taken_out: int = 0
@@ -151,7 +151,7 @@ class Line:
         if not requests:
             self._consumer.controller.semaphore.release()
             return
-        parcel = _Parcel(requests=requests, place=BOARD.take())
+        parcel = _Parcel(requests=requests, place=BOARD.take(), sent_at=time.monotonic())
         self._sent.append(parcel)
         self._consumer.pool.apply_async(
             run_parcel,
@@ -190,7 +190,7 @@ class Line:
         parcel.pid = pid
         for request in parcel.requests:
             request.worker_pid = pid  # who has to hear of a KILL, and may be lost
-        if parcel.kept:
+        if parcel.kept and parcel.requests[0].time_start is None:  # or it was seen on the board before
             parcel.requests[0].on_accepted(pid, at)
 
     def _over(self, parcel: _Parcel, ran: list[Ran]) -> None:
