@@ -242,7 +242,7 @@ class Line:
 
     def _take_out(self, parcel: _Parcel) -> None:
         """What has not begun is given back, and of the others it is said how they stand."""
-        begun = BOARD.end(parcel.place)
+        begun = min(BOARD.end(parcel.place), parcel.kept)
         over, running = parcel.requests[parcel.settled : begun][:-1], parcel.requests[parcel.settled : begun][-1:]
         late = parcel.requests[begun : parcel.kept]
         parcel.settled, parcel.taken_out = parcel.settled + len(over), parcel.taken_out + len(late)

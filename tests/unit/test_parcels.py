@@ -458,6 +458,20 @@ def test_what_is_told_of_a_begin_after_it_was_seen_is_no_news(world):
     assert {each.events["task-started"] for each in world.requests[:4]} == {1}
 
 
+def test_what_begins_after_all_when_it_was_given_back_is_not_shown_as_running(world):
+    parcel = sent_parcel(world)
+    parcel.accept()
+    parcel.run(1)
+    world.wait()
+    parcels.BOARD._memory[parcel.place * 4] = 2  # a process that looked before writes that the second one begins
+
+    world.line.stop()
+
+    assert [each.number for each in worker_state.active_requests if each.name == "quick"] == [1]
+    parcel.finish()
+    assert world.books.of("success") == [1]
+
+
 # -- prefetch ------------------------------------------------------------------------------------------------------
 
 
