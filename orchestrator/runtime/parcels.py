@@ -126,9 +126,9 @@ class Line:
     def stop(self) -> None:
         """Take nothing more; what has not begun is for others."""
         self._waiting, left = deque(), self._waiting
-        for parcel in self._sent:
-            self._take_out(parcel)
         _give_back(request for request, _ in left)
+        for parcel in reversed(self._sent):
+            self._take_out(parcel)
 
     def add(self, request: Any) -> None:
         """A message came. Those that are not for our tasks go Celery's way."""
@@ -227,9 +227,6 @@ class Line:
     def _look(self) -> None:
         """While something waits."""
         self._is_watching = False
-        for parcel in self._sent:
-            if parcel.kept > 1 and parcel.is_late:
-                self._take_out(parcel)
         late, long_ago = [], time.monotonic() - PATIENCE_S
         while self._waiting and self._waiting[0][1] <= long_ago:
             late.append(self._waiting.popleft()[0])
@@ -237,6 +234,9 @@ class Line:
             self._pace.slow_down()
             self._fetch()
             _give_back(late)
+        for parcel in reversed(self._sent):
+            if parcel.kept > 1 and parcel.is_late:
+                self._take_out(parcel)
         if self._waiting or any(parcel.kept > 1 for parcel in self._sent):
             self._watch()
 

@@ -390,7 +390,7 @@ def test_what_waits_too_long_is_given_back_the_last_first(world):
 
     world.wait()
 
-    assert sorted(world.books.of("given back")) == [3, 4, 5, 6, 7, 8]
+    assert world.books.of("given back") == [8, 7, 6, 5, 4, 3]
     assert world.books.of("success") == [1]
     parcel.run().finish()
     assert world.books.of("success") == [1, 2]
@@ -405,12 +405,28 @@ def test_nothing_is_given_back_too_early(world):
     assert [delay_s for delay_s, _ in world.later] == [PATIENCE_S]
 
 
+def test_of_several_late_parcels_the_last_one_is_given_back_first(world):
+    world.learn()
+    first, second = world.keep_busy()
+    world.add(*["quick"] * 4)
+    first.finish()
+    second.finish()
+    world.add(*["quick"] * 2)
+    numbers = [number for parcel in world.pool.sent for number in parcel]
+    assert len(world.pool.sent) == 2
+
+    world.line.stop()
+
+    waiting = [each for each in range(1, 7) if each not in numbers]
+    assert world.books.of("given back") == [*reversed(numbers + waiting)]
+
+
 def test_a_late_parcel_that_nobody_has_begun_is_given_back_whole(world):
     parcel = sent_parcel(world)
 
     world.wait()
 
-    assert sorted(world.books.of("given back")) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert world.books.of("given back")[-4:] == [4, 3, 2, 1]
     parcel.run().finish()
     assert parcel.ran == []
     assert world.books.of("success") == []
@@ -514,7 +530,7 @@ def test_a_worker_that_ends_gives_back_what_has_not_begun(world):
 
     world.line.stop()
 
-    assert sorted(world.books.of("given back")) == [3, 4, 5, 6, 7, 8]
+    assert world.books.of("given back") == [8, 7, 6, 5, 4, 3]
     parcel.finish()
     assert world.books.of("success") == [1, 2]
     for each in [*world.pool.jobs]:
