@@ -16,7 +16,7 @@ in the line. Both are found unclaimed, by this worker or another one.
 What must not happen: that a message is begun here after it was given back. Where the two cross, its claim decides
 (``runtime.parcel_runs``).
 
-Without an event loop (the file broker) messages come and go one by one, as Celery has it.
+Without an event loop (the file broker), or a pool of processes, messages come and go one by one, as Celery has it.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class Parcels(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._line: Line | None = None
-        if parent.hub is not None:
+        if parent.hub is not None and parent.pool.uses_semaphore:
             self._line = Line(parent, parent.on_task_request)
             parent.on_task_request = self._line.add
 

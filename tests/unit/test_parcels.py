@@ -567,6 +567,22 @@ def test_the_boot_step_gives_back_at_the_end_of_the_worker_alone(world, state, c
     assert world.foreign == []
 
 
+@pytest.mark.parametrize("lacks", ["an event loop", "processes"])
+def test_where_there_is_no_event_loop_or_no_pool_of_processes_celery_has_its_way(world, lacks):
+    parent, way = world.consumer, world.foreign.append
+    parent.on_task_request = way
+    if lacks == "processes":
+        parent.pool.uses_semaphore = False
+    else:
+        parent.hub = None
+
+    step = Parcels(parent)
+    step.start(parent)
+    step.stop(parent)
+
+    assert parent.on_task_request == way
+
+
 # -- in a process ---------------------------------------------------------------------------------------------------
 
 
