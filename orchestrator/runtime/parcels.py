@@ -118,8 +118,16 @@ class Line:
         self._pace, self._fetched_ahead = Pace(), 0
 
     def begin(self) -> None:
-        """With a connection, the first or another one: what stood in the line comes again, and was all forgotten."""
+        """With a connection, the first or another one: what nobody had begun comes again, and was all forgotten.
+
+        The pool has dropped what no process has said to have, and will not speak of it. A process may have it all the
+        same, so its place on the board is not for others.
+        """
         self._waiting.clear()
+        for parcel in self._sent:
+            if not parcel.pid:
+                BOARD.end(parcel.place)
+        self._sent = [each for each in self._sent if each.pid]
         self._is_asking = False
         self._fetched_ahead = 0
 

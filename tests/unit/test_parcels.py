@@ -552,6 +552,24 @@ def test_with_another_connection_the_line_is_forgotten(world):
     assert world.books.of("given back") == []
 
 
+def test_what_no_process_had_accepted_when_the_connection_was_lost_is_forgotten(world):
+    """Celery's pool drops it and says nothing. It would count as late for ever, and nothing be fetched ahead."""
+    world.learn()
+    first, second = world.keep_busy()
+    world.add(*["quick"] * 8)
+    first.finish()
+    second.finish()
+    world.lose_connection()
+
+    world.wait()
+    for _ in range(10):
+        world.add("quick")
+        world.pool.jobs[0].run().finish()
+
+    assert world.prefetch > 2 * 8
+    assert world.books.of("given back") == []
+
+
 @pytest.mark.parametrize(("state", "count"), [(CLOSE, 1), (RUN, 0)])
 def test_the_boot_step_gives_back_at_the_end_of_the_worker_alone(world, state, count):
     parent = world.consumer
