@@ -212,8 +212,8 @@ class ControlWorld(World):
             named.extend((f"{name}/{position}", child) for position, child in enumerate(each.children))
         return named
 
-    def tree_states(self):
-        return [each.state.value for each in self.tree()]
+    def tree_states(self, execution_id=None):
+        return [each.state.value for each in self.tree(execution_id)]
 
     def tasks_of(self, execution_id=None):
         return {each.number: each.state.value for each in self.look(execution_id).tasks}
