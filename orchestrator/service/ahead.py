@@ -85,8 +85,8 @@ class Ahead:
         return was_over
 
     def knows(self, key: AttemptKey | None) -> bool:
-        """Whether it is claimed, or over: then its message is to have its turn."""
-        return key in self._claimed or key in self._over
+        """Whether it is claimed, or may be, or is over: then its message is to have its turn."""
+        return key is not None and (key in self._claimed or key in self._over or key == self._uncertain)
 
 
 AHEAD: Final = Ahead()

@@ -270,7 +270,7 @@ def submit_mix(world, names):
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("nth", range(1, 6))
-@pytest.mark.parametrize("taken_out_at", [None])
+@pytest.mark.parametrize("taken_out_at", [None, 0])
 @pytest.mark.parametrize("mix", MIXES)
 def test_whichever_answer_is_lost_everything_is_done_once(world, mix, taken_out_at, nth, moment):
     sent = submit_mix(world, MIXES[mix])
