@@ -131,7 +131,7 @@ def run_parcel(place: int, orders: Sequence[Order]) -> list[Ran]:
     ran: list[Ran] = []
     keys = [each.attempt for each in orders]
     for position, order in enumerate(orders):
-        if not BOARD.begin(place, position) and not AHEAD.knows(keys[position]):
+        if not BOARD.begin(place, position) and not any(map(AHEAD.knows, keys[position:])):
             break
         companions = [] if AHEAD.knows(keys[position]) else _companions(orders, keys, position)
         following = keys[position + 1] if position + 1 < len(keys) and not companions else None
@@ -140,7 +140,7 @@ def run_parcel(place: int, orders: Sequence[Order]) -> list[Ran]:
         began_at = time.monotonic()
         result = fast_trace_task(order.name, order.id, order.request, order.body, None, None)
         ran.append(Ran(result=result, began_at=began_at, seconds=time.monotonic() - began_at))
-    AHEAD.offer()
+    AHEAD.forget()
     return ran
 
 

@@ -88,5 +88,12 @@ class Ahead:
         """Whether it is claimed, or may be, or is over: then its message is to have its turn."""
         return key is not None and (key in self._claimed or key in self._over or key == self._uncertain)
 
+    def forget(self) -> None:
+        """Nothing comes next, and everything has had its turn. What was to run and broke off is not held any more."""
+        self.offer()
+        self._claimed.clear()
+        self._over.clear()
+        self._uncertain = None
+
 
 AHEAD: Final = Ahead()

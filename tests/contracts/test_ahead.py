@@ -17,7 +17,8 @@ from orchestrator.service.drive import drive
 from orchestrator.store.kinds import AttemptKey, Signal
 from orchestrator.store.tables import executions, live_attempts
 from tests.contracts.bundle_world import BundleWorld
-from tests.contracts.control_world import Broken, break_down, nests
+from tests.contracts.chunk_world import square
+from tests.contracts.control_world import IGNORE, Broken, break_down, nests
 from tests.contracts.failing import LosingAnswers
 from tests.contracts.test_bundles import FAILING, FLOWS, left_by
 from tests.contracts.world import heavy, light
@@ -107,7 +108,7 @@ def world(database, tmp_path, monkeypatch):
     monkeypatch.setattr(parcel_runs, "fast_trace_task", made.trace)
     monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.0)
     yield made
-    AHEAD.__init__()
+    AHEAD.forget()
 
 
 def submit_heavy(world, count=3):
@@ -432,3 +433,38 @@ def test_what_is_killed_meanwhile_does_not_begin(world, monkeypatch):
     assert begun == []
     assert world.states_of_all() == ["SUCCEEDED", "SUCCEEDED", "CANCELLED", "SUCCEEDED"]
     assert world.held() == []
+
+
+@pytest.mark.parametrize("is_taken_out", [False, True])
+@pytest.mark.parametrize("tasks", [[square(1)], [square(1, **IGNORE, next=[2]), heavy(2)]], ids=["bundle", "alone"])
+def test_where_it_breaks_off_in_the_middle_nothing_stays_held(world, monkeypatch, tasks, is_taken_out):
+    """What is held of the message that failed is taken back by the main process; the second one has another worker."""
+    sent = world.submit_all(4, *tasks)
+    world.claim_for_another(world.ids[1])
+    broken = []
+
+    def break_off(*_, **__):
+        if not broken:
+            broken.append(1)
+            if is_taken_out:
+                world.take_out()
+            raise Broken("our own handling")
+        return real(*_, **__)
+
+    name = "go_on" if len(tasks) > 1 else "_BundleDrive"
+    real = getattr(bundles, name)
+    monkeypatch.setattr(bundles, name, break_off)
+    world.run_parcel(sent)
+
+    assert world.failures == [world.key(1, of=world.ids[0])]
+    assert [each.execution_id for each in world.held()] == [world.ids[0]]
+    assert AHEAD.take(world.key(1, of=world.ids[0])) is None, "it is claimed anew if it comes again"
+
+
+def test_nothing_is_remembered_of_a_parcel_that_is_over(world):
+    sent = world.submit_all(4)
+    world.does[0] = world.take_out
+
+    assert world.run_parcel(sent) >= 1
+
+    assert not any(AHEAD.knows(world.key(1, of=each)) for each in world.ids)

@@ -209,7 +209,7 @@ def patched(monkeypatch):
     """Nothing of it is seen by other tests."""
     patch(monkeypatch)
     yield monkeypatch
-    AHEAD.__init__()
+    AHEAD.forget()
 
 
 def patch(monkeypatch):
