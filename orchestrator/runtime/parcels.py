@@ -33,7 +33,7 @@ from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # its types le
 from celery.worker import state as worker_state
 
 from orchestrator.runtime.parcel_runs import BOARD, Ran, run_parcel
-from orchestrator.runtime.redis_broker import give_back
+from orchestrator.runtime.redis_broker import await_answer, give_back
 from orchestrator.runtime.requests import AttemptRequest
 
 PARCEL_S: Final = 0.05
@@ -131,8 +131,12 @@ class Line:
         self._is_asking = False
         self._fetched_ahead = 0
 
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._is_asking = True
+
     def stop(self) -> None:
-        """Take nothing more; what has not begun is for others."""
+        """What has not begun is for others."""
         self._waiting, left = deque(), self._waiting
         _give_back(request for request, _ in left)
         for parcel in reversed(self._sent):
@@ -303,4 +307,6 @@ class Parcels(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         """The worker ends, or, if not, the connection is lost: then everything goes on but what is in the line."""
         if self._line is not None and parent.blueprint.state == CLOSE:
+            self._line.close()
+            await_answer(parent.task_consumer.channel)  # it would hand out to us what is given back now
             self._line.stop()

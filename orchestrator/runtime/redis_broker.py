@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from queue import Empty
 from typing import Any, Final
 
@@ -174,6 +175,16 @@ def _read_pop(channel: Any, **options: Any) -> bool:
         channel._in_poll = None
         channel._flush_brpop_reauth()
     return True
+
+
+def await_answer(channel: Any) -> None:
+    """Read what Redis still owes to a channel that was asking for messages: for a second at most, while kombu waits.
+
+    A channel that closes does that by itself, but then the worker has drained.
+    """
+    if isinstance(channel, _CHANNEL) and channel.__dict__.get("_in_poll"):
+        with suppress(Empty, *channel.connection_errors):
+            channel._brpop_read()
 
 
 def _deliver(channel: Any, key: bytes, items: list[bytes]) -> None:

@@ -126,6 +126,8 @@ class Pool:
     def __init__(self, processes):
         self.num_processes, self.jobs, self.sent = processes, [], []
         self.semaphore = LaxBoundedSemaphore(processes)
+        nobody = frozenset()
+        self._pool = SimpleNamespace(_all_inqueues=nobody, _active_writes=nobody, _busy_workers=nobody)
 
     def apply_async(self, target, args, accept_callback, callback, error_callback, correlation_id):
         assert target is run_parcel
@@ -574,6 +576,7 @@ def test_what_no_process_had_accepted_when_the_connection_was_lost_is_forgotten(
 def test_the_boot_step_gives_back_at_the_end_of_the_worker_alone(world, state, count):
     parent = world.consumer
     parent.blueprint, parent.on_task_request = SimpleNamespace(state=state), world.foreign.append
+    parent.task_consumer = SimpleNamespace(channel=None)  # of no Redis
     step = Parcels(parent)
     step.start(parent)
     world.line = SimpleNamespace(add=parent.on_task_request)
