@@ -93,7 +93,7 @@ class Database:
             raise self._away(error) from error
         finally:
             if connection is not None:
-                if connection.driver_connection.closed:
+                if not self._direct(connection).is_idle:
                     connection.invalidate()
                 self._put_back(connection)
 

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.adapt import Transformer
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 
 Row: TypeAlias = tuple[Any, ...]
 Values: TypeAlias = Mapping[str, str | float | None]
@@ -44,6 +44,12 @@ class Direct:
         self._prepared: dict[str, tuple[bytes, tuple[str, ...]]] = {}
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way. Who breaks off leaves the connection in the middle of something."""
+        conn = self._pgconn
+        return conn.transaction_status == TransactionStatus.IDLE and conn.pipeline_status == PipelineStatus.OFF
 
     def run(self, text: str, values: Values | None = None) -> list[Row]:
         """Run one statement.
@@ -82,14 +88,13 @@ class Direct:
         ready = [(self._prepare(text), values) for text, values in (first, second)]
         sent = [(name, self._encoded(names, values)) for (name, names), values in ready]
         self._pgconn.enter_pipeline_mode()
-        try:
-            for name, parameters in sent:
-                self._pgconn.send_query_prepared(name, parameters)
-            self._pgconn.pipeline_sync()
-            results = self._results_until_sync()
-        finally:
-            if self._pgconn.status == ConnStatus.OK:
-                self._pgconn.exit_pipeline_mode()
+        for name, parameters in sent:
+            self._pgconn.send_query_prepared(name, parameters)
+        self._pgconn.pipeline_sync()
+        results = self._results_until_sync()
+        self._pgconn.exit_pipeline_mode()
+        for each in results:
+            self._check(each)
         return self._rows(results[0]), self._rows(results[1])
 
     def _prepare(self, text: str) -> tuple[bytes, tuple[str, ...]]:
@@ -135,21 +140,13 @@ class Direct:
             if result.status == ExecStatus.PIPELINE_SYNC:
                 break
             results.append(result)
-        for each in results:
-            self._check(each)
         return results
 
     def _wait(self) -> None:
-        """Until there is a result. Who breaks off leaves the connection in the middle of something: it is closed."""
-        try:
-            while self._pgconn.is_busy():
-                self._poll.poll(_LOOK_MS)
-                self._pgconn.consume_input()
-        except psycopg.Error:
-            raise
-        except BaseException:
-            self._pgconn.finish()
-            raise
+        """Until there is a result."""
+        while self._pgconn.is_busy():
+            self._poll.poll(_LOOK_MS)
+            self._pgconn.consume_input()
 
     def _check(self, result: Any) -> None:
         if result.status not in _GOOD:

@@ -274,6 +274,40 @@ def test_wherever_that_is(table, monkeypatch, place, way):
     assert run(table, COUNT) == [(len(numbers(table)),)]
 
 
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("place", ["flush", "get_result", "is_busy"])
+def test_even_between_what_is_sent_and_what_comes(table, both, place):
+    """Whatever is broken off, the exception is that of the handler, and the next statement works."""
+    pid(table)
+
+    def break_off():
+        with table.autocommit() as breaking:
+            breaking._pgconn = BreaksOff(breaking._pgconn, place)
+            if both:
+                breaking.run_both((COUNT, None), (COUNT, None))
+            else:
+                breaking.run(COUNT)
+
+    with pytest.raises(Ended):
+        break_off()
+
+    assert run(table, COUNT) == [(0,)]
+    assert run_both(table, (INSERT, row(1)), (COUNT, None)) == ([(1,)], [(1,)])
+
+
+class BreaksOff:
+    """A connection of libpq at which a signal's handler raises in the middle of a query."""
+
+    def __init__(self, pgconn, place):
+        self._pgconn, self._place, self._is_sent = pgconn, place, False
+
+    def __getattr__(self, name):
+        if self._is_sent and name == self._place:
+            raise Ended
+        self._is_sent |= name == "send_query_prepared"
+        return getattr(self._pgconn, name)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_connection_that_the_server_ends_is_away_and_the_next_one_works(table, way):
     ended = pid(table)
