@@ -29,7 +29,7 @@ Values: TypeAlias = Mapping[str, str | float | None]
 Statement: TypeAlias = tuple[str, Values]
 _T = TypeVar("_T")
 
-_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+_PARAMETER: Final = re.compile(r"%(?:%|\((\w+)\)s)")  # or a percent sign
 _GOOD: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 _NUMBERS: Final = itertools.count()  # of prepared statements: a name that was used once is not used again
 _LOOK_MS: Final = 100  # how often a signal's handler may run while the server takes its time
@@ -100,8 +100,8 @@ class Direct:
     def _prepare(self, text: str) -> tuple[bytes, tuple[str, ...]]:
         found = self._prepared.get(text)
         if found is None:
-            names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
-            numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).replace("%%", "%")
+            names = tuple(dict.fromkeys(filter(None, _PARAMETER.findall(text))))
+            numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", text)
             found = (f"direct_{next(_NUMBERS)}".encode(), names)
             self._pgconn.send_prepare(found[0], numbered.encode(self._encoding))
             self._check(self._result())

@@ -104,7 +104,7 @@ def test_a_parameter_may_stand_twice_and_others_not_at_all(database):
 
 
 def test_percent_signs_are_written_twice(database):
-    assert run(database, "SELECT 'ab' LIKE 'a%%', 7 %% 4") == [(True, 3)]
+    assert run(database, "SELECT 'ab' LIKE 'a%%', 7 %% 4, '%%(a)s'") == [(True, 3, "%(a)s")]
 
 
 def test_a_text_with_a_nul_is_refused_and_nothing_is_sent(database):
