@@ -121,7 +121,7 @@ class Direct:
 
     def _result(self) -> Any:
         """The result of the only statement on its way."""
-        self._pgconn.flush()
+        self._flush()
         self._wait()
         result = self._pgconn.get_result()
         while self._pgconn.get_result() is not None:
@@ -131,7 +131,7 @@ class Direct:
     def _results_until_sync(self) -> list[Any]:
         """The results of a pipeline: nothing of it is committed before its last word."""
         results: list[Any] = []
-        self._pgconn.flush()
+        self._flush()
         while True:
             self._wait()
             result = self._pgconn.get_result()
@@ -141,6 +141,14 @@ class Direct:
                 break
             results.append(result)
         return results
+
+    def _flush(self) -> None:
+        """Send it. What the socket does not take at once waits for room, and not for an answer."""
+        while self._pgconn.flush():
+            self._poll.modify(self._pgconn.socket, select.POLLIN | select.POLLOUT)
+            self._poll.poll(_LOOK_MS)
+            self._poll.modify(self._pgconn.socket, select.POLLIN)
+            self._pgconn.consume_input()
 
     def _wait(self) -> None:
         """Until there is a result."""

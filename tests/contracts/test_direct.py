@@ -18,6 +18,7 @@ from tests.services import postgres_database
 pytestmark = pytest.mark.services
 
 LIMIT_S = 20.0
+MEGABYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,20 @@ def test_rows_are_those_of_a_cursor(database):
 def test_a_statement_without_rows_has_none(table):
     assert run(table, "INSERT INTO direct_tries VALUES (1)") == []
     assert numbers(table) == [1]
+
+
+def test_large_values_are_sent_as_fast_as_they_are_taken(database, monkeypatch):
+    """A socket takes a megabyte or so at a time: what waits is room there, and not an answer."""
+    monkeypatch.setattr(direct, "_LOOK_MS", 60_000)
+    large = "x" * (32 * MEGABYTE)
+    text = "SELECT length(%(large)s::text)"
+    run(database, text, {"large": ""})
+    began = time.monotonic()
+
+    assert run(database, text, {"large": large}) == [(len(large),)]
+    assert run_both(database, (text, {"large": large}), (text, {"large": large})) == ([(len(large),)],) * 2
+
+    assert time.monotonic() - began < LIMIT_S
 
 
 # -- errors --------------------------------------------------------------------------------------------------------
