@@ -62,15 +62,20 @@ class Direct:
         Raises:
             psycopg.Error: as of a cursor.
         """
-        return self._again_if_forgotten(lambda: self._run(text, values))
 
-    def run_both(self, first: Statement, second: Statement) -> tuple[list[Row], list[Row]]:
-        """Run two statements, texts with their values, as one transaction in one round trip.
+        def send() -> list[Row]:
+            found = self._prepared.get(text)
+            return self._together([(text, values or {})])[0] if found is None else self._run(*found, values or {})
+
+        return self._again_if_forgotten(send)
+
+    def run_both(self, first: Statement, second: Statement) -> list[list[Row]]:
+        """Run two statements, texts with their values, as one transaction in one round trip; the rows of each.
 
         Raises:
             psycopg.Error: one of them failed, and nothing was done.
         """
-        return self._again_if_forgotten(lambda: self._run_both(first, second))
+        return self._again_if_forgotten(lambda: self._together([first, second]))
 
     def _again_if_forgotten(self, run: Callable[[], _T]) -> _T:
         try:
@@ -79,37 +84,32 @@ class Direct:
             self._prepared.clear()
             return run()
 
-    def _run(self, text: str, values: Values | None) -> list[Row]:
-        name, names = self._prepare(text)
+    def _run(self, name: bytes, names: Sequence[str], values: Values) -> list[Row]:
         self._pgconn.send_query_prepared(name, self._encoded(names, values))
         return self._rows(self._result())
 
-    def _run_both(self, first: Statement, second: Statement) -> tuple[list[Row], list[Row]]:
-        ready = [(self._prepare(text), values) for text, values in (first, second)]
-        sent = [(name, self._encoded(names, values)) for (name, names), values in ready]
+    def _together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Prepare what is not prepared, and run all, in one round trip."""
+        known = [(text, *(self._prepared.get(text) or _named(text)), values) for text, values in statements]
+        sent = [(text, name, names, self._encoded(names, values)) for text, name, names, values in known]
         self._pgconn.enter_pipeline_mode()
-        for name, parameters in sent:
+        for text, name, _, parameters in sent:
+            if text not in self._prepared:
+                self._pgconn.send_prepare(name, _numbered(text).encode(self._encoding))
             self._pgconn.send_query_prepared(name, parameters)
         self._pgconn.pipeline_sync()
-        results = self._results_until_sync()
+        results = iter(self._results_until_sync())
         self._pgconn.exit_pipeline_mode()
-        for each in results:
-            self._check(each)
-        return self._rows(results[0]), self._rows(results[1])
-
-    def _prepare(self, text: str) -> tuple[bytes, tuple[str, ...]]:
-        found = self._prepared.get(text)
-        if found is None:
-            names = tuple(dict.fromkeys(filter(None, _PARAMETER.findall(text))))
-            numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", text)
-            found = (f"direct_{next(_NUMBERS)}".encode(), names)
-            self._pgconn.send_prepare(found[0], numbered.encode(self._encoding))
-            self._check(self._result())
-            self._prepared[text] = found
+        found = []
+        for text, name, names, _ in sent:
+            if text not in self._prepared:
+                self._check(next(results))
+                self._prepared[text] = name, names
+            found.append(self._rows(next(results)))
         return found
 
-    def _encoded(self, names: Sequence[str], values: Values | None) -> list[bytes | None] | None:
-        return [self._encode(values[name]) for name in names] if values else None
+    def _encoded(self, names: Sequence[str], values: Values) -> list[bytes | None]:
+        return [self._encode(values[name]) for name in names]
 
     def _encode(self, value: str | float | None) -> bytes | None:
         if value is None:
@@ -164,3 +164,15 @@ class Direct:
         self._check(result)
         self._transformer.set_pgresult(result)
         return self._transformer.load_rows(0, result.ntuples, tuple)
+
+
+def _named(text: str) -> tuple[bytes, tuple[str, ...]]:
+    """A name for a statement, and those of its parameters in the order of their first places."""
+    names = tuple(dict.fromkeys(filter(None, _PARAMETER.findall(text))))
+    return f"direct_{next(_NUMBERS)}".encode(), names
+
+
+def _numbered(text: str) -> str:
+    """A statement as the server takes it, with ``$1`` for its first parameter."""
+    _, names = _named(text)
+    return _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", text)
