@@ -86,8 +86,7 @@ def fill(places: Servers, count: int) -> str:
         with database.begin() as connection:
             for statement in _copies(original, count):
                 connection.execute(statement)
-        with database.autocommit() as cursor:
-            cursor.execute("ANALYZE")  # where nobody looks after statistics yet
+            connection.exec_driver_sql("ANALYZE")  # where nobody looks after statistics yet
     finally:
         database.close()
     return f"{_PREFIX}{count // 2:09}"

@@ -12,16 +12,15 @@ Nothing needs to be put back for us: what is not claimed is published again, wha
 Quick: kombu notes each message in Redis when it is fetched, and takes the note back when it is acknowledged, so that
 another worker gets it after the visibility timeout. For a message of ours the rows do that, and sooner, so it is kept
 in memory alone: two transactions less for each message, in the one process that all of a worker's messages go through.
-Foreign messages have nothing else and are noted as ever. It asks Redis for one message at a time, a round trip each:
-here for as many as the worker may have, where Redis knows BLMPOP (7.0). And kombu makes a client for every command that
-it sends, which costs more than the sending. A client has no state but its connection pool, so one is enough for as long
-as the pool is the same.
+Foreign messages have nothing else and are noted as ever. It asks Redis for one message at a time, and goes round the
+event loop for each: here for as many as the worker may have, where Redis can do that (RPOP with a count, 6.2). And
+kombu makes a client for every command that it sends, which costs more than the sending. A client has no state but its
+connection pool, so one is enough for as long as the pool is the same.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from queue import Empty
 from typing import Any, Final
@@ -135,46 +134,35 @@ def _one_client(channel: Any, asynchronous: bool = False) -> Any:
     return kept
 
 
-_start_brpop: Final = _CHANNEL._brpop_start
-_read_brpop: Final = _CHANNEL._brpop_read
-
-
-def _start_pop(channel: Any, timeout: float | None = None) -> None:
-    """Kombu's ``_brpop_start``, for several messages."""
-    count = min(channel.qos.can_consume_max_estimate() or 1, MOST)
-    queues = channel._queue_cycle.consume(len(channel.active_queues))
-    if count == 1 or not queues or channel.global_keyprefix or channel.__dict__.get("_pops_singly"):
-        _start_brpop(channel, timeout)
-        return
-    keys = [channel._q_for_pri(queue, priority) for priority in channel.priority_steps for queue in queues]
-    channel._in_poll = channel.client.connection
-    channel._brpop_sent_at = time.monotonic()
-    channel.__dict__["_pops_many"] = True
-    seconds = channel.brpop_timeout if timeout is None else timeout
-    channel.client.connection.send_command("BLMPOP", seconds or 0, len(keys), *keys, "RIGHT", "COUNT", count)
-
-
 def _read_pop(channel: Any, **options: Any) -> bool:
-    """Kombu's ``_brpop_read``, for what ``_start_pop`` has sent."""
-    if not channel.__dict__.pop("_pops_many", False):
-        return bool(_read_brpop(channel, **options))
+    """Kombu's ``_brpop_read``; behind the message that it reads come as many as the worker may have."""
     try:
+        connection = channel.client.connection
         try:
-            found = channel.client.parse_response(channel.client.connection, "BLMPOP", **options)
+            found = channel.client.parse_response(connection, "BRPOP", **options)
         except channel.connection_errors:
-            channel.client.connection.disconnect()  # or the next one reads what is left of this answer
+            connection.disconnect()  # or the next one reads what is left of this answer
             raise
-        except ResponseError as error:
-            log.info("messages are fetched one by one: %s", error)
-            channel.__dict__["_pops_singly"] = True
-            raise Empty from error
         if not found:
             raise Empty
-        _deliver(channel, *found)
+        key, first = found
+        _deliver(channel, key, [first])
+        count = min(channel.qos.can_consume_max_estimate() or 0, MOST)
+        if count and not (channel._closing or channel.__dict__.get("_pops_singly")):
+            _deliver(channel, key, _pop(channel, key, count))
     finally:
         channel._in_poll = None
         channel._flush_brpop_reauth()
     return True
+
+
+def _pop(channel: Any, key: bytes, count: int) -> list[bytes]:
+    try:
+        return channel.client.execute_command("RPOP", key, count) or []
+    except ResponseError as error:  # before Redis 6.2
+        log.info("messages are fetched one by one: %s", error)
+        channel.__dict__["_pops_singly"] = True
+        return []
 
 
 def await_answer(channel: Any) -> None:
@@ -183,6 +171,7 @@ def await_answer(channel: Any) -> None:
     A channel that closes does that by itself, but then the worker has drained.
     """
     if isinstance(channel, _CHANNEL) and channel.__dict__.get("_in_poll"):
+        channel.__dict__["_pops_singly"] = True
         with suppress(Empty, *channel.connection_errors):
             channel._brpop_read()
 
@@ -205,5 +194,4 @@ def improve() -> None:
     """For every Redis connection of this process: kombu chooses the class by the scheme of a URL, and asks nobody."""
     _CHANNEL.QoS = QoS
     _CHANNEL._create_client = _one_client
-    _CHANNEL._brpop_start = _start_pop
     _CHANNEL._brpop_read = _read_pop

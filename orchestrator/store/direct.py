@@ -69,13 +69,14 @@ class Direct:
 
         return self._again_if_forgotten(send)
 
-    def run_both(self, first: Statement, second: Statement) -> list[list[Row]]:
+    def run_both(self, first: Statement, second: Statement) -> tuple[list[Row], list[Row]]:
         """Run two statements, texts with their values, as one transaction in one round trip; the rows of each.
 
         Raises:
             psycopg.Error: one of them failed, and nothing was done.
         """
-        return self._again_if_forgotten(lambda: self._together([first, second]))
+        of_first, of_second = self._again_if_forgotten(lambda: self._together([first, second]))
+        return of_first, of_second
 
     def _again_if_forgotten(self, run: Callable[[], _T]) -> _T:
         try:
@@ -90,23 +91,21 @@ class Direct:
 
     def _together(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Prepare what is not prepared, and run all, in one round trip."""
-        known = [(text, *(self._prepared.get(text) or _named(text)), values) for text, values in statements]
-        sent = [(text, name, names, self._encoded(names, values)) for text, name, names, values in known]
+        new = {text: _named(text) for text, _ in statements if text not in self._prepared}
+        named = [(*(new.get(text) or self._prepared[text]), values) for text, values in statements]
+        sent = [(name, self._encoded(names, values)) for name, names, values in named]
         self._pgconn.enter_pipeline_mode()
-        for text, name, _, parameters in sent:
-            if text not in self._prepared:
-                self._pgconn.send_prepare(name, _numbered(text).encode(self._encoding))
+        for text, (name, names) in new.items():
+            self._pgconn.send_prepare(name, _numbered(text, names).encode(self._encoding))
+        for name, parameters in sent:
             self._pgconn.send_query_prepared(name, parameters)
         self._pgconn.pipeline_sync()
         results = iter(self._results_until_sync())
         self._pgconn.exit_pipeline_mode()
-        found = []
-        for text, name, names, _ in sent:
-            if text not in self._prepared:
-                self._check(next(results))
-                self._prepared[text] = name, names
-            found.append(self._rows(next(results)))
-        return found
+        for text, prepared in new.items():
+            self._check(next(results))
+            self._prepared[text] = prepared
+        return [self._rows(each) for each in results]
 
     def _encoded(self, names: Sequence[str], values: Values) -> list[bytes | None]:
         return [self._encode(values[name]) for name in names]
@@ -172,7 +171,6 @@ def _named(text: str) -> tuple[bytes, tuple[str, ...]]:
     return f"direct_{next(_NUMBERS)}".encode(), names
 
 
-def _numbered(text: str) -> str:
+def _numbered(text: str, names: Sequence[str]) -> str:
     """A statement as the server takes it, with ``$1`` for its first parameter."""
-    _, names = _named(text)
     return _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", text)

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.engine.canvas import CHUNK_TASK, JOIN_TASK
 from orchestrator.model.states import ExecutionState, TaskState
 from orchestrator.runtime.app import bootstrap
+from orchestrator.service.chunking import MOST, slices
 from orchestrator.store.tables import chunks
 from tests.flows import calls, flow, mapping, parameter, task
 from tests.integration.steering import INCLUDE, states
@@ -75,7 +76,7 @@ def test_a_wide_fan_out_is_a_chord_of_few_and_small_messages(tmp_path, database,
     assert execution.state is ExecutionState.SUCCEEDED
     assert execution.outputs["squares"] == [item * item for item in range(WIDTH)]
     assert len(execution.children) == WIDTH
-    assert sorted(each.task for each in sent) == [CHUNK_TASK] * (WIDTH // 100) + [JOIN_TASK]
+    assert sorted(each.task for each in sent) == [CHUNK_TASK] * len([*slices(WIDTH, most=MOST)]) + [JOIN_TASK]
     assert max(each.size_bytes for each in sent) < MOST_BYTES
 
 

@@ -1,6 +1,5 @@
 """Several messages in one answer of Redis: in order, as many as a worker may have, and none of them lost."""
 
-import shutil
 import uuid
 from contextlib import suppress
 from queue import Empty
@@ -11,9 +10,6 @@ from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.transport import redis as transport
 
 from orchestrator.runtime import redis_broker
-from orchestrator.runtime.redis_server import find_redis_server
-from tests.faults.servers import PrivateRedis
-from tests.integration.processes import require
 from tests.services import redis_url
 
 pytestmark = pytest.mark.services
@@ -21,34 +17,10 @@ pytestmark = pytest.mark.services
 OURS, FOREIGN = "0198e7a0-0000-7000-8000-000000000001.{}.1", "0198e7a0-0000-7000-8000-{:012}"
 
 
-POP = """
-for _, key in ipairs(KEYS) do
-    local items = redis.call("RPOP", key, ARGV[1])
-    if items then return {key, items} end
-end
-"""
-
-
-def stand_in(client):
-    """Where the server is older than the command (7.0), a script answers in its place, but for the waiting."""
-    send = client.connection.send_command
-
-    def send_script(name, *arguments):
-        if name != "BLMPOP":
-            return send(name, *arguments)
-        _, count, *keys, end, _, most = arguments
-        assert (len(keys), end) == (count, "RIGHT")
-        return send("EVAL", POP, count, *keys, most)
-
-    if int(client.info("server")["redis_version"].partition(".")[0]) < 7:
-        client.connection.send_command = send_script
-
-
 class Fetching:
     """A consumer as a worker has it, that reads one answer of Redis at a time; ``got`` are the numbers it was given."""
 
-    def __init__(self, connection, *, has_stand_in=True):
-        self.has_stand_in = has_stand_in
+    def __init__(self, connection):
         self.name, self.got, self.messages, self.fails_at = f"several-{uuid.uuid4().hex[:8]}", [], [], None
         self.connection, self.channel = connection, connection.channel()
         exchange = Exchange(self.name, "direct")
@@ -79,8 +51,6 @@ class Fetching:
             client = self.channel.client
             if client.connection is None:
                 client.connection = client.connection_pool.get_connection()
-                if self.has_stand_in:
-                    stand_in(client)
             self.channel._brpop_start(timeout=1)
             with suppress(Empty):
                 self.channel._brpop_read()
@@ -97,7 +67,7 @@ class Fetching:
 
 @pytest.fixture
 def improved(monkeypatch):
-    for name in ("QoS", "_create_client", "_brpop_start", "_brpop_read"):
+    for name in ("QoS", "_create_client", "_brpop_read"):
         monkeypatch.setattr(transport.Channel, name, getattr(transport.Channel, name))
     redis_broker.improve()
 
@@ -132,7 +102,9 @@ def test_there_is_a_most_of_one_answer(fetching, monkeypatch):
     fetching.allow(10)
     fetching.publish(1, 2, 3)
 
-    assert [fetching.fetch(), fetching.fetch()] == [[1, 2], [3]]
+    assert [fetching.fetch(), fetching.fetch()] == [[1, 2, 3], []]
+    fetching.publish(4, 5, 6, 7)
+    assert [fetching.fetch(), fetching.fetch()] == [[4, 5, 6], [7]]
 
 
 def test_what_is_urgent_comes_first(fetching):
@@ -200,22 +172,15 @@ def test_foreign_ones_are_noted_in_redis_as_ever(fetching):
     assert (fetching.noted(), fetching.waiting()) == (0, 0)
 
 
-class OldRedis(PrivateRedis):
-    """One that does not know the command."""
+def test_a_redis_that_cannot_do_so_is_asked_for_one_at_a_time(fetching):
+    def refuse(*command, **options):
+        if command[0] == "RPOP" and len(command) > 2:
+            raise redis.ResponseError("wrong number of arguments for 'rpop' command")
+        return send(*command, **options)
 
-    def command(self):
-        forgets = [] if find_redis_server().version < "7" else ["--rename-command", "BLMPOP", ""]
-        return [*super().command(), *forgets]
+    fetching.allow(10)
+    fetching.fetch()
+    send, fetching.channel.client.execute_command = fetching.channel.client.execute_command, refuse
+    fetching.publish(1, 2, 3)
 
-
-def test_a_redis_that_cannot_do_so_is_asked_for_one_at_a_time(improved, tmp_path):
-    require(shutil.which("redis-server"), "redis-server")
-    with OldRedis(tmp_path) as server:
-        with server.client() as client, pytest.raises(redis.ResponseError):
-            client.execute_command("BLMPOP", "0.01", "1", "key", "RIGHT")
-        with Connection(server.url()) as connection:
-            fetching = Fetching(connection, has_stand_in=False)
-            fetching.allow(10)
-            fetching.publish(1, 2, 3)
-
-            assert [fetching.fetch() for _ in range(4)] == [[], [1], [2], [3]]
+    assert [fetching.fetch() for _ in range(4)] == [[1], [2], [3], []]
