@@ -79,6 +79,15 @@ _CLAIM_AGAIN: Final = _CLAIM.format(
 )
 _CLAIM_NEXT: Final = _CLAIM.format(columns=_OF_EXECUTION, or_again="", also=_NOT_LOCKED, durable="")
 
+BEGUN: Final = """begun AS (
+  UPDATE executions SET state = 'PROCESSING', updated_at = clock_timestamp()
+  WHERE id = ANY(ARRAY(
+    SELECT id FROM executions
+    WHERE id = ANY(ARRAY(SELECT execution_id FROM taken)) AND (state = 'PENDING') IS TRUE
+    FOR NO KEY UPDATE SKIP LOCKED))
+)"""
+"""The executions of many attempts that were taken, as part of a claim."""
+
 _CLAIM_EACH: Final = """
 WITH wanted AS MATERIALIZED (
   SELECT * FROM unnest(%(ids)s::text[], %(numbers)s::int[], %(attempts)s::int[], %(rounds)s::int[])
@@ -96,13 +105,7 @@ WITH wanted AS MATERIALIZED (
   WHERE ctid = ANY(ARRAY(SELECT place FROM free))
   RETURNING execution_id, task_number, attempt, round, started_at AS attempt_began_at,
     first_position + children AS next_position, carry, executor AS attempt_executor
-), begun AS (
-  UPDATE executions SET state = 'PROCESSING', updated_at = clock_timestamp()
-  WHERE id = ANY(ARRAY(
-    SELECT id FROM executions
-    WHERE id = ANY(ARRAY(SELECT execution_id FROM taken)) AND (state = 'PENDING') IS TRUE
-    FOR NO KEY UPDATE SKIP LOCKED))
-)
+), {begun}
 SELECT wanted.place, {columns}, attempt_began_at, next_position, carry, attempt_executor, clock_timestamp(),
   (SELECT json_object_agg(key, value) FROM parameters WHERE execution_id = taken.execution_id),
   set_config('synchronous_commit', 'off', true)
@@ -112,8 +115,8 @@ FROM taken
   LATERAL (SELECT * FROM executions WHERE id = taken.execution_id LIMIT 1) AS executions
 ORDER BY wanted.place
 """
-_CLAIM_EACH_FREE: Final = _CLAIM_EACH.format(columns=_OF_EXECUTION, or_again="")
-_CLAIM_EACH_AGAIN: Final = _CLAIM_EACH.format(columns=_OF_EXECUTION, or_again=" OR worker = %(worker)s")
+_CLAIM_EACH_FREE: Final = _CLAIM_EACH.format(columns=_OF_EXECUTION, begun=BEGUN, or_again="")
+_CLAIM_EACH_AGAIN: Final = _CLAIM_EACH.format(columns=_OF_EXECUTION, begun=BEGUN, or_again=" OR worker = %(worker)s")
 
 _ADVANCED: Final = """advanced AS (
   UPDATE executions

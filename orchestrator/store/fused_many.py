@@ -45,13 +45,7 @@ WITH wanted AS MATERIALIZED (
   UPDATE live_attempts SET worker = %(worker)s, owner = %(owner)s, started_at = clock_timestamp()
   WHERE rides_with = %(first)s AND execution_id = ANY(ARRAY(SELECT id FROM wanted))
   RETURNING execution_id, started_at
-), begun AS (
-  UPDATE executions SET state = 'PROCESSING', updated_at = clock_timestamp()
-  WHERE id = ANY(ARRAY(
-    SELECT id FROM executions
-    WHERE id = ANY(ARRAY(SELECT execution_id FROM taken)) AND (state = 'PENDING') IS TRUE
-    FOR NO KEY UPDATE SKIP LOCKED))
-), one AS MATERIALIZED (
+), {begun}, one AS MATERIALIZED (
   SELECT min(execution_id) AS id FROM taken
 )
 SELECT {own}, taken.started_at, clock_timestamp(), {shared}, set_config('synchronous_commit', 'off', true)
@@ -59,12 +53,13 @@ FROM wanted JOIN taken ON taken.execution_id = wanted.id, one
 ORDER BY wanted.id
 """
 _OF_ONE: Final = "CASE WHEN wanted.id = one.id THEN wanted.{} END"  # the others have the same
-_COLUMNS: Final = {
+_PARTS: Final = {
+    "begun": fused.BEGUN,
     "own": ", ".join(f"wanted.{name}" for name in (*_OWN, *_ATTEMPT)),
     "shared": ", ".join(map(_OF_ONE.format, _SHARED)),
 }
-_CLAIM_FREE: Final = _CLAIM.format(**_COLUMNS, or_again="")
-_CLAIM_AGAIN: Final = _CLAIM.format(**_COLUMNS, or_again=" OR worker = %(worker)s")
+_CLAIM_FREE: Final = _CLAIM.format(**_PARTS, or_again="")
+_CLAIM_AGAIN: Final = _CLAIM.format(**_PARTS, or_again=" OR worker = %(worker)s")
 
 _COMMIT: Final = """
 WITH given AS MATERIALIZED (

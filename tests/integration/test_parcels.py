@@ -84,6 +84,12 @@ def submit_with_two_long(steering):
     return given, ids
 
 
+def let_both_go(steering, ids):
+    for label in ("long-1", "long-2"):
+        steering.go(label)
+    await_all(steering, ids)
+
+
 def waiting(system):
     """How many messages are there for anybody."""
     with Connection(system.settings.broker_url) as connection:
@@ -95,9 +101,7 @@ def test_what_a_worker_cannot_begin_goes_back(steering):
     given, ids = submit_with_two_long(steering)
 
     until(lambda: waiting(steering.system) == sum(not steering.tries(label) for label, _ in given), what="all back")
-    for label in ("long-1", "long-2"):
-        steering.go(label)
-    await_all(steering, ids)
+    let_both_go(steering, ids)
 
     assert_each_ran_once(steering, given)
 
@@ -108,9 +112,7 @@ def test_what_a_worker_cannot_begin_is_done_by_another_one(steering):
 
     steering.system.start_worker()
     await_all(steering, ids[:COUNT] + ids[COUNT + 2 :])
-    for label in ("long-1", "long-2"):
-        steering.go(label)
-    await_all(steering, ids)
+    let_both_go(steering, ids)
 
     assert_each_ran_once(steering, given)
 
@@ -124,9 +126,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun(steering
     second = system.start_worker()
     first.process.terminate()
     await_all(steering, ids[:COUNT] + ids[COUNT + 2 :])
-    for label in ("long-1", "long-2"):
-        steering.go(label)
-    await_all(steering, ids)
+    let_both_go(steering, ids)
 
     assert second.process.poll() is None
     assert_each_ran_once(steering, given)
