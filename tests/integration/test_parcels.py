@@ -2,10 +2,9 @@
 
 import pytest
 import sqlalchemy as sa
-from kombu import Connection
 
-from orchestrator.engine.canvas import queue_of
 from orchestrator.model.states import ExecutionState
+from orchestrator.runtime.app import bootstrap
 from orchestrator.store.tables import executions
 from tests.flows import flow, parameter, task
 from tests.integration.steering import INCLUDE, Steering
@@ -90,17 +89,15 @@ def let_both_go(steering, ids):
     await_all(steering, ids)
 
 
-def waiting(system):
-    """How many messages are there for anybody."""
-    with Connection(system.settings.broker_url) as connection:
-        declared = connection.default_channel.queue_declare(queue=queue_of(system.executor), passive=True)
-        return declared.message_count
-
-
 def test_what_a_worker_cannot_begin_goes_back(steering):
     given, ids = submit_with_two_long(steering)
+    system = steering.system
+    publisher = bootstrap(system.settings, raises=True).services.publisher
 
-    until(lambda: waiting(steering.system) == sum(not steering.tries(label) for label, _ in given), what="all back")
+    def is_back():
+        return publisher.depth(system.executor) == sum(not steering.tries(label) for label, _ in given)
+
+    until(is_back, what="all that was not begun")
     let_both_go(steering, ids)
 
     assert_each_ran_once(steering, given)

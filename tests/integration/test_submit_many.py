@@ -182,6 +182,9 @@ def full(system, tmp_path):
     for number in range(CONCURRENCY):
         steering.wait_for(f"held-{number}")
     waiting = system.client.submit_many("round", [{"amount": 1}] * LIMIT, executor=system.executor)
+    publisher = bootstrap(system.settings, raises=True).services.publisher
+    # A worker whose tasks were quick so far has fetched them, and gives them back as it cannot begin them.
+    until(lambda: publisher.depth(system.executor) == LIMIT, what="a full queue")
     yield steering
     for number in range(CONCURRENCY):
         steering.go(f"held-{number}")
